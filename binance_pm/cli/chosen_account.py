@@ -1,4 +1,4 @@
-"""One account, chosen by its label in an accounts file or by the keys of the environment."""
+"""The account of a command: an account of a file, chosen by its label, or the account of the environment's keys."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from binance_pm.fleet.keys import open_entries
 
 
 async def client_of(label: str, accounts: Path | None) -> Client:
-    """Return a client, not open yet, for the account with a label.
+    """Return a client for the account with a label; the client is not open yet.
 
     Args:
-        label: the label in the accounts file; without a file, the name for the account of the environment's keys.
+        label: the label in the accounts file; without a file, the label to give to the account of the environment.
         accounts: the accounts file; None for the keys of the environment.
 
     Raises:
@@ -29,7 +29,7 @@ async def client_of(label: str, accounts: Path | None) -> Client:
     problems = [problem for problem in file.problems if problem.label == label]
     if not chosen and not problems:
         labels = ", ".join(entry.label for entry in file.entries)
-        raise ConfigurationError(CallInfo("--accounts"), f"{file.path} has no account {label}: it has {labels}")
+        raise ConfigurationError(CallInfo("--accounts"), f"{file.path} has no account {label}. Its accounts: {labels}")
     options = environment_urls(os.environ) | environment_stream_url(os.environ) | file.urls
     clients, more = await open_entries(
         file._replace(entries=chosen), session=None, options=options, environment=os.environ

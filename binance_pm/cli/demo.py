@@ -37,7 +37,7 @@ STREAMED: Final = "account-07"
 """The account whose user data stream is followed."""
 
 _ONCE_SECONDS: Final = 10.0
-# Pings are more frequent than usual, so that a dead connection is noticed within its scene.
+# Pings are more frequent than by default, so that the dead connection is detected within its scene.
 _STREAM: Final = StreamSettings(ping_every=1.0, ping_timeout=1.5)
 # uniMMR at the start: some accounts will cross a threshold while the market falls, most are far above all thresholds.
 _STARTS: Final = (
@@ -53,9 +53,9 @@ class Scene(NamedTuple):
     faults: tuple[Fault, ...] = ()
     """All faults of this scene; they replace the faults of the previous scene."""
     stream_fault: StreamFault | None = None
-    """What happens to the user data stream of `STREAMED` when the scene begins."""
+    """A fault of the user data stream of `STREAMED` at the beginning of the scene."""
     buys: bool = False
-    """Whether `STREAMED` places an order when the scene begins."""
+    """Whether `STREAMED` places an order at the beginning of the scene."""
 
 
 _LOST: Final = Fault(account="account-04", drop=True, effect=False, times=None)
@@ -69,7 +69,7 @@ STORY: Final[tuple[Scene, ...]] = (
     Scene(11, f"{STREAMED} buys 0.01 BTC: its user data stream reports the fill at once.", (_LOST,), buys=True),
     Scene(
         13,
-        f"The stream of {STREAMED} goes silent: without a pong it counts as down, reconnects, and reports a StreamGap.",
+        f"The stream of {STREAMED} goes silent. A ping is not answered: the stream reconnects and reports a StreamGap.",
         (_LOST,),
         StreamFault(kind="half_open", account=STREAMED),
     ),
@@ -89,7 +89,7 @@ async def play(
     buy: Callable[[], Awaitable[object]],
     sleep: Callable[[float], Awaitable[None]],
 ) -> None:
-    """Show the caption of each scene at its second, and let happen what the scene holds.
+    """Show the caption of each scene at its second, and apply its faults and its order.
 
     Args:
         story: the scenes.
@@ -119,14 +119,14 @@ async def buy(fleet: Fleet) -> None:
 
 
 async def follow(fleet: Fleet, tell: Callable[[StreamItem], None]) -> None:
-    """Pass on what the user data stream of `STREAMED` yields, until cancelled."""
+    """Call ``tell`` with each item of the user data stream of `STREAMED`, until cancelled."""
     async with _streamed(fleet).stream(_STREAM) as items:
         async for item in items:
             tell(item)
 
 
 def describe_item(item: StreamItem, at: float) -> str | None:
-    """Return a fill, or a report of the stream of `STREAMED`, as one line; None for anything else."""
+    """Return a fill, `StreamDown` or `StreamGap` of `STREAMED` as one line; None for any other item."""
     match item:
         case OrderTradeUpdate(order=order) if order.execution_type == ExecutionType.TRADE:
             price = text_of(order.last_filled_price)

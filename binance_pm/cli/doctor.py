@@ -103,15 +103,15 @@ async def _examine_sandbox(
         urls = {"papi_url": pm.base_url, "sapi_url": pm.base_url}
         async with anyio.create_task_group() as tasks:
             if options["streams"] is not None:
-                tasks.start_soon(_act, pm, [fault for fault in faults if isinstance(fault, StreamFault)])
+                tasks.start_soon(_disturb, pm, [fault for fault in faults if isinstance(fault, StreamFault)])
             await examine([target], printer.tell, budget=pm.budget, **urls, **options)
             tasks.cancel_scope.cancel()
 
 
-async def _act(pm: Sandbox, faults: Sequence[StreamFault]) -> None:
-    """When both connections of the account are open, let the faults happen and place an order."""
-    # The exchange runs in another thread, and announces no connection.
-    while sum(bool(connection["isActive"]) for connection in pm.exchange.streams.state()) < CONNECTIONS:  # noqa: ASYNC110
+async def _disturb(pm: Sandbox, faults: Sequence[StreamFault]) -> None:
+    """Wait until both connections of the account are open, then apply the faults and place an order."""
+    # The exchange runs in another thread and does not signal new connections.
+    while sum(bool(connection["isActive"]) for connection in pm.exchange.streams.state()) < CONNECTIONS:  # noqa: ASYNC110 - see above
         await anyio.sleep(_LOOK_SECONDS)
     pm.exchange.streams.apply(*faults)
     async with pm.client() as client:

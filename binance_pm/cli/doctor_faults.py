@@ -51,7 +51,7 @@ _LISTEN_KEY: Final = "/papi/v1/listenKey"
 
 STREAM_FAULTS: Final[Mapping[str, tuple[Fault | StreamFault, ...]]] = {
     "listen_key": (Fault(method="POST", path=_LISTEN_KEY, status=503, effect=False, times=None),),
-    # The first POST is answered with the active key.
+    # The first POST returns the active key, and every later POST another key.
     "other_key": (
         Fault(method="POST", path=_LISTEN_KEY),
         Fault(method="POST", path=_LISTEN_KEY, body=b'{"listenKey":"other"}', times=None),
@@ -68,11 +68,11 @@ STREAM_FAULTS: Final[Mapping[str, tuple[Fault | StreamFault, ...]]] = {
     "delete_key": (StreamFault(kind="delete_key"),),
     "expire_key": (StreamFault(kind="expire_key"),),
 }
-"""Faults that concern user data streams, by name; a `StreamFault` happens when both connections are open."""
+"""Faults of user data streams, by name; a `StreamFault` is applied when both connections are open."""
 
 
 def faults_of(name: str, *, stream: bool) -> tuple[Fault | StreamFault, ...]:
-    """Return the faults with a name, or the fault that is given as JSON.
+    """Return the faults with a name, or the fault given as JSON.
 
     Raises:
         CycloptsError: there is no such fault, or it has no effect without ``stream``.
@@ -94,7 +94,7 @@ def faults_of(name: str, *, stream: bool) -> tuple[Fault | StreamFault, ...]:
 
 
 def _fault_of(text: str) -> Fault | StreamFault:
-    # Only a fault of streams has a kind.
+    # Only a `StreamFault` has a kind.
     kind = StreamFault if '"kind"' in text else Fault
     try:
         return msgspec.json.decode(text, type=kind)

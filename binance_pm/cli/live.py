@@ -1,4 +1,4 @@
-"""``binance-pm live``: positions, balances and open orders of one account, as its user data stream changes them."""
+"""``binance-pm live``: positions, balances and open orders of one account, kept current by its user data stream."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def run(
     return anyio.run(_run, label, accounts, part, plain, json)
 
 
-async def _run(label: str, accounts: Path | None, parts: tuple[str, ...], plain: bool, json: bool) -> int:  # noqa: FBT001 - passed on by a runner
+async def _run(label: str, accounts: Path | None, parts: tuple[str, ...], plain: bool, json: bool) -> int:  # noqa: FBT001 - anyio.run passes no keywords
     from binance_pm.stream.parts import chosen_parts  # noqa: PLC0415 - needs another extra
 
     try:
-        chosen = chosen_parts(parts or None)  # pyright: ignore[reportArgumentType] - checked there
+        chosen = chosen_parts(parts or None)  # pyright: ignore[reportArgumentType] - `chosen_parts` checks the names
     except ValueError as error:
         raise CycloptsError(msg=f"--part: {error}.") from None
     async with await client_of(label, accounts) as client, client.live_account(chosen) as live:
@@ -63,8 +63,8 @@ async def _run(label: str, accounts: Path | None, parts: tuple[str, ...], plain:
 
 async def _show(live: LiveAccount, label: str) -> int:
     try:
-        # Imported lazily: the screen takes a while to load, and only this command needs it.
-        from binance_pm.cli.dashboard.app import show_live  # noqa: PLC0415
+        # Imported lazily: loading the screen takes long, and `--plain` and `--json` do not need the screen.
+        from binance_pm.cli.dashboard.app import show_live  # noqa: PLC0415 - see above
     except ImportError as missing:
         name = (missing.name or "an extra").partition(".")[0]
         raise ConfigurationError(
@@ -80,7 +80,7 @@ def _as_json(changes: AccountChanges) -> str:
 
 
 def lines_of(changes: AccountChanges) -> Iterator[str]:
-    """Return one line for each position, balance and order that has changed."""
+    """Yield one line for each position, balance and order that has changed."""
     now = clock_time(time.time())
     state = "confirmed" if changes.is_confirmed else "current" if changes.is_current else "not current"
     yield f"{now} {'account':<11} {state}"

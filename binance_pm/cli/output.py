@@ -118,7 +118,7 @@ def _subject(event: FleetEvent) -> str:
             return event.label
 
 
-def _details(event: FleetEvent) -> str:  # noqa: C901, PLR0911 - one for each event
+def _details(event: FleetEvent) -> str:  # noqa: C901, PLR0911 - one case for each event
     match event:
         case Reading():
             changes = [f"{name} {_change_text(change)}" for name, change in event.changed.items()]

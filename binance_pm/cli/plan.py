@@ -48,7 +48,7 @@ class PlanOptions:
     floor: Annotated[float | None, default(FLOOR_HELP, schedule.FLOOR)] = None
     ceiling: Annotated[float | None, default(CEILING_HELP, schedule.CEILING)] = None
     shard: Annotated[str | None, Parameter(help="Plan for one shard of the file: i/n, such as 2/3.")] = None
-    streams: Annotated[bool, flag("Plan as if the user data stream of each account was opened.")] = False
+    streams: Annotated[bool, flag("Plan as if each account had a user data stream.")] = False
     json: Annotated[bool, flag("Print one JSON object.")] = False
 
 
@@ -66,7 +66,7 @@ def run(*endpoint: str, options: PlanOptions) -> int:
     if every is not None and (options.floor, options.ceiling) != (None, None):
         raise CycloptsError(msg="--every excludes --floor and --ceiling.")
     if every is not None and options.streams:
-        raise CycloptsError(msg="--every excludes --streams: accounts are then read at one interval.")
+        raise CycloptsError(msg="--every excludes --streams: with --every, all accounts are read at one interval.")
     reads, streams = _reads(endpoint, options, shard)
     if every is not None:
         groups = [(count, [ENDPOINTS[name] for name in read]) for read, count in Counter(reads).items()]
@@ -81,7 +81,7 @@ def run(*endpoint: str, options: PlanOptions) -> int:
 def _reads(
     endpoints: tuple[str, ...], options: PlanOptions, shard: tuple[int, int] | None
 ) -> tuple[list[tuple[str, ...]], list[StreamProduct | None]]:
-    """Return the endpoints that are read of each account, and the product of its stream, or None without a stream."""
+    """Return, for each account, the endpoints to read and the product of its stream; None without a stream."""
     accounts = options.accounts
     if not accounts.removeprefix("-").isdecimal():
         if endpoints or options.product:
@@ -157,7 +157,7 @@ def _print_adaptive(made: Forecast, *, json: bool) -> int:
             whose = f"{count} account{'s' * (count != 1)}"
             text = f"User data streams of {whose} save {made.saved:,.0f} per minute if all are calm."
             if made.saved <= 0:
-                text = f"User data streams of {whose} need {-made.saved:,.0f} per minute, and replace no readings."
+                text = f"User data streams of {whose} need {-made.saved:,.0f} per minute and replace no readings."
             print(textwrap.fill(text, _WIDTH))
     return 0 if made.fits else 1
 
@@ -224,7 +224,7 @@ def _adaptive_verdict(made: Forecast) -> str:
     calm = [group.calm for group in made.groups]
     if made.fits:
         if all(group.stream and not group.read for group in made.groups):
-            return "The plan fits: user data streams bring all figures."
+            return "The plan fits: all figures come from user data streams."
         if all(group.stream for group in made.groups):
             return f"The plan fits: if all accounts are calm, each is read every {max(calm):g} s."
         which = "each without a stream" if any(group.stream for group in made.groups) else "each"

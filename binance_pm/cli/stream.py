@@ -34,7 +34,7 @@ def run(
     return anyio.run(_run, label, accounts, pro, json)
 
 
-async def _run(label: str, accounts: Path | None, pro: bool, json: bool) -> int:  # noqa: FBT001 - passed on by a runner
+async def _run(label: str, accounts: Path | None, pro: bool, json: bool) -> int:  # noqa: FBT001 - anyio.run passes no keywords
     client = await client_of(label, accounts)
     async with client, client.pro.stream() if pro else client.stream() as items:
         async for item in items:
@@ -49,7 +49,7 @@ def as_json(item: StreamItem, *, label: str = "") -> str:
 
 
 def as_text(item: StreamItem) -> str:
-    """Return the item as one line: time, type, and the fields without the names of the Structs around them."""
+    """Return the item as one line: time, type, and fields, with nested Structs flattened."""
     fields = dict(_fields(msgspec.structs.asdict(item)))
     at = fields.pop("event_time", None)
     shown = " ".join(f"{name}={value}" for name, value in fields.items() if name != "listen_key")
@@ -57,7 +57,7 @@ def as_text(item: StreamItem) -> str:
 
 
 def _shown(item: StreamItem) -> object:
-    """Return what is printed as JSON: without a listen key, which gives access to the stream."""
+    """Return the item as printed in JSON, without the listen key, which gives access to the stream."""
     fields: Any = msgspec.json.decode(msgspec.json.encode(item))
     if isinstance(raw := getattr(item, "raw", None), bytes):
         return msgspec.Raw(raw)
@@ -71,7 +71,7 @@ def _fields(values: dict[str, Any]) -> list[tuple[str, str]]:
         if isinstance(value, msgspec.Struct):
             found += _fields(msgspec.structs.asdict(value))
         elif isinstance(value, tuple | list):
-            each = [" ".join(f"{key}={text}" for key, text in _fields({name: one})) for one in value]  # pyright: ignore[reportUnknownVariableType]
+            each = [" ".join(f"{key}={text}" for key, text in _fields({name: one})) for one in value]  # pyright: ignore[reportUnknownVariableType] - items of any type
             found.append((name, f"[{', '.join(each)}]"))
         elif value not in {None, ""}:
             found.append((name, _text(value)))

@@ -2,9 +2,9 @@
 
 `check` defines the results, `targets` the accounts and their keys. `key` checks a key, `network` the path to a host,
 `clock` the time, `account` the responses to signed reads, and `limits` the budget. `stream_watch` observes user data
-streams, `stream_facts` holds what was observed, `stream_checks` and `stream_events` check that, and
-`stream_examination` brings them together. `examination` runs all checks. The checks only read; those of streams also
-extend the listen key.
+streams, `stream_facts` holds the observations, `stream_checks` and `stream_events` check them, and
+`stream_examination` runs these steps for all accounts. `examination` runs all checks. The checks only read; those of
+streams also create or extend the listen key.
 """
 
 from __future__ import annotations

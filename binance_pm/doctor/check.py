@@ -24,11 +24,11 @@ StreamCheckName = Literal[
     "key_sharing",
     "unanswered",
 ]
-"""The checks of user data streams, after those of the accounts' products and before ``budget``."""
+"""The checks of user data streams, which follow those of the accounts' products and precede ``budget``."""
 
 Verdict = Literal["ok", "warning", "failed", "not checked"]
-"""The outcome of a check. A warning is not a failure. ``not checked``: the check could not be made, or not in the time
-that it was given."""
+"""The outcome of a check. A warning is not a failure. ``not checked``: the check could not be made, or its time
+limit was too short."""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -64,7 +64,7 @@ class Report:
         self.expect(expected)
 
     def expect(self, checks: Iterable[ExpectedCheck]) -> None:
-        """Set which checks are expected, before the first is added."""
+        """Set the expected checks; call this method before a check is added."""
         self._expected: list[ExpectedCheck] = list(checks)
         self._found: list[Check | None] = [None] * len(self._expected)
 

@@ -45,5 +45,5 @@ async def check_clock(
 
 
 def duration_text(seconds: float) -> str:
-    """Return a duration in a unit that suits it."""
+    """Return a duration as text, in milliseconds if it is below one second."""
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

@@ -69,12 +69,12 @@ async def examine(
 ) -> None:
     """Check everything between this machine and the accounts, without changing anything.
 
-    With ``streams``, the user data stream of each account is checked too. This creates or extends the listen key of
-    the account, as every program with a stream does, and never deletes the key.
+    With ``streams``, the user data stream of each account is checked too. These checks create or extend the listen key
+    of the account, as every program with a stream does, and never delete the key.
 
     Args:
         subjects: the accounts, or a failed check for each account that cannot be opened.
-        tell: called with each check, in the order of `CheckName`; those of streams come before ``budget``.
+        tell: called with each check, in the order of `CheckName`; the checks of streams come before ``budget``.
         papi_url: as for `Client`.
         sapi_url: as for `Client`: URL of Portfolio Margin Pro.
         trust_env: as for `Session`.
@@ -83,7 +83,7 @@ async def examine(
             second.
         step_seconds: time limit for each step of a connection, and for a response or a pong.
         pins: as for `Session`; the certificate of each host must match one of them.
-        streams: which streams are checked, and how; None for no streams. Watching them extends the time limit.
+        streams: which streams are checked, and how; None to check no streams. Watching streams extends the time limit.
 
     Raises:
         ConfigurationError: a URL or a pin is invalid, or the certificates that the environment names cannot be read.

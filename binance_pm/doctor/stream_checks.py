@@ -26,13 +26,14 @@ SERVER_PING_SECONDS: Final = 180.0
 
 _NO_LISTEN_KEY: Final = -1125
 _SLOW_SECONDS: Final = 1.0
-# A ping that is due at the end of the time may come a little later.
+# A ping that is due at the end of the watch may arrive a little later.
 _SLACK: Final = 1.1
-_SLOW: Final = "Find what delays the network, or move closer to Binance."
+_SLOW: Final = "Find the cause of the network delay, or move closer to Binance."
 _DELETES: Final = (
-    "Find the program that deletes the listen key of the account, for example when it stops: it silences all others."
+    "Find the program that deletes the listen key of the account, for example when it stops: no other program of the "
+    "account receives events then."
 )
-_OPEN_STREAM: Final = "Check egress and tls of the stream's host; a session with pins needs those of this host, too."
+_OPEN_STREAM: Final = "Check egress and tls of the stream's host. A session with pins also needs the pin of this host."
 
 
 def check_listen_key(label: str, facts: StreamFacts) -> Check:
@@ -43,14 +44,16 @@ def check_listen_key(label: str, facts: StreamFacts) -> Check:
         return _refused("listen_key", label, error)
     first, second, last = (one.reveal() if isinstance(one, Secret) else b"" for one in answers)
     if first != second:
-        what = "two POSTs in a row returned different listen keys, although an active key is documented to be kept"
-        advice = "Stop other programs of the account and try again. If this repeats, a stream of it reconnects often."
+        what = (
+            "two successive POSTs returned different listen keys, although POST is documented to return the active key"
+        )
+        advice = "Stop other programs of the account and try again. A stream reconnects each time the key changes."
         return Check("listen_key", label, "warning", what, advice)
     if any(isinstance(one.event, ListenKeyExpired) for one in facts.arrivals):
-        what = "the listen key has expired during the watch, although POST had extended it"
+        what = "the listen key expired during the watch, although POST had extended the key"
         return Check("listen_key", label, "warning", what, "Nothing to do: a stream reports a gap and reconnects.")
     if last != second:
-        what = "another listen key is active after the watch, and nothing announced the change"
+        what = "another listen key is active after the watch, and no event announced the change"
         return Check("listen_key", label, "warning", what, _DELETES)
     return Check("listen_key", label, "ok", "POST returned the same key twice, and again after the watch")
 
@@ -76,8 +79,8 @@ def check_connections(label: str, facts: StreamFacts) -> Check:
     if not older.is_opened:
         return Check("connections", label, "failed", older.failure, _OPEN_STREAM)
     if not newer.is_opened:
-        what = f"one connection is open, and a second one of the same key is not: {newer.failure}"
-        advice = "Run one program with a stream for each account; replacing a connection causes a gap."
+        what = f"one connection is open, but a second connection with the same key could not be opened: {newer.failure}"
+        advice = "Run only one program with a stream for each account; each replacement of its connection causes a gap."
         return Check("connections", label, "warning", what, advice)
     for name, one in _named(facts).items():
         if one.why_ended:
@@ -94,7 +97,9 @@ def check_pings(label: str, facts: StreamFacts) -> Check:
     for name, one in _named(facts).items():
         if one.is_unanswered:
             what = f"the {name} connection did not answer a ping within {facts.pong_seconds:g} s"
-            advice = "Look for a firewall or proxy that drops connections. A stream reconnects after such a ping."
+            advice = (
+                "Look for a firewall or proxy that drops connections. A stream reconnects if a ping is not answered."
+            )
             return Check("pings", label, "failed", what, advice)
     if not trips:
         return Check("pings", label, "not checked", "no connection was open long enough")
@@ -106,7 +111,7 @@ def check_pings(label: str, facts: StreamFacts) -> Check:
 
 
 def check_server_pings(label: str, facts: StreamFacts) -> Check:
-    """Check how often the server pings."""
+    """Check how often the server sends pings."""
     pings = facts.older.server_pings
     if not facts.older.is_opened:
         return Check("server_pings", label, "not checked", "no connection was open")
@@ -116,9 +121,11 @@ def check_server_pings(label: str, facts: StreamFacts) -> Check:
     if pings:
         after = duration_text(pings[0] - facts.older.opened_at)
         return Check("server_pings", label, "ok", f"the server sent its first ping after {after}")
-    what = f"no ping of the server within {facts.seconds:g} s; documented for futures: every {SERVER_PING_SECONDS:g} s"
+    what = (
+        f"no ping from the server within {facts.seconds:g} s; documented for futures: every {SERVER_PING_SECONDS:g} s"
+    )
     if facts.seconds > _SLACK * SERVER_PING_SECONDS and not facts.older.why_ended:
-        return Check("server_pings", label, "warning", what, "Nothing to do: a stream sends pings of its own.")
+        return Check("server_pings", label, "warning", what, "Nothing to do: a stream sends its own pings.")
     return Check("server_pings", label, "not checked", what, f"Use --seconds {1.2 * SERVER_PING_SECONDS:g}.")
 
 
@@ -132,18 +139,18 @@ STREAM_CHECKS: Final[Mapping[StreamCheckName, Callable[[str, StreamFacts], Check
     "event_time": check_event_time,
     "update_time": check_update_time,
 }
-"""The checks of the stream of each account, in order; each takes the label of the account and what was observed."""
+"""The checks of the stream of each account, in order; each takes the label of the account and the observed facts."""
 
 
 def check_unknown_key(host: str, facts: UnknownKeyFacts) -> Check:
     """Check what happens to a connection with a listen key that was made up."""
     match facts.outcome:
         case "silent":
-            what = f"{host}: a made-up listen key connects and stays silent; an open connection proves no key"
+            what = f"{host}: a connection with a made-up listen key opens and stays silent"
         case "answered":
-            what = f"{host}: a made-up listen key connects, and a message arrives"
+            what = f"{host}: a connection with a made-up listen key opens, and a message arrives"
         case "refused" | "closed":
-            what = f"{host}: a made-up listen key is {facts.outcome}: {facts.why}"
+            what = f"{host}: a connection with a made-up listen key is {facts.outcome}: {facts.why}"
         case "failed":
             return Check("unknown_key", host, "not checked", facts.why)
     return Check("unknown_key", host, "ok", what)
@@ -156,21 +163,21 @@ def check_key_sharing(watched: Mapping[str, StreamFacts]) -> Check:
     pairs = [(one, other) for one, other in pairs if known[one].product == known[other].product]
     for one, other in pairs:
         if _key(known[one]) == _key(known[other]):
-            what = f"{one} and {other} have the same listen key: API keys of one account share it"
+            what = f"{one} and {other} have the same listen key: API keys of one account share their listen key"
             return Check("key_sharing", "", "ok", what)
     for one, other in pairs:
         if _balances(known[one]) and _balances(known[one]) == _balances(known[other]):
             what = f"{one} and {other} have equal balances and different listen keys: each API key has its own"
             return Check("key_sharing", "", "ok", what)
     if pairs:
-        what = f"{len(known)} API keys have {len(known)} listen keys, and no two of them seem to be of one account"
+        what = f"{len(known)} API keys have {len(known)} listen keys, but no two seem to belong to one account"
         return Check("key_sharing", "", "not checked", what)
-    what = "whether API keys of one account share a listen key needs two of them in a file for --accounts"
+    what = "this check needs two API keys of one account in a file for --accounts"
     return Check("key_sharing", "", "not checked", what)
 
 
 def check_unanswered(watched: Mapping[str, StreamFacts], sharing: Check) -> Check:
-    """Return which questions about streams need an order, more time or another key to be answered."""
+    """Return which questions about streams can only be answered with an order, more time or another key."""
     both = [one for one in watched.values() if _shared_events(one)[1]]
     # The responses of Portfolio Margin Pro are not read.
     moved = [one for one in watched.values() if one.product == "pro" or has_changed_positions(one)]
@@ -178,7 +185,7 @@ def check_unanswered(watched: Mapping[str, StreamFacts], sharing: Check) -> Chec
     needs = {
         "an order during the watch": [
             *(["whether both connections receive events"] if not both else []),
-            *(["whether updateTime equals T, and how far REST lags"] if not moved else []),
+            *(["whether updateTime equals T, and how far REST lags behind events"] if not moved else []),
         ],
         "more --seconds": ["how often the server pings"] if not pinged else [],
         "a second API key": ["whether API keys share a listen key"] if sharing.verdict == "not checked" else [],
@@ -199,12 +206,12 @@ def _named(facts: StreamFacts) -> dict[str, ConnectionFacts]:
 
 def _shared_events(facts: StreamFacts) -> tuple[int, int, int]:
     """Return how many events only the older connection, both, and only the newer connection have received."""
-    # What was pushed before the newer connection was open may arrive on the older one a little later.
+    # Events pushed before the newer connection was open may arrive on the older connection a little later.
     since = facts.newer.opened_at + max(facts.older.round_trips, default=0.0)
     older, newer = (
         {one.identity for one in connection.arrivals if one.at >= since} for connection in facts.connections
     )
-    # An event near the limit counts if the other connection has received it at all.
+    # An event near the limit counts if the other connection has received the event at any time.
     on_older, on_newer = ({one.identity for one in connection.arrivals} for connection in facts.connections)
     shared = (older | newer) & on_older & on_newer
     return len(older - shared), len(shared), len(newer - shared)
@@ -214,11 +221,11 @@ def _deliveries(facts: StreamFacts) -> tuple[Verdict, str, str]:
     """Return verdict, finding and advice about which of two open connections receives the events."""
     older, shared, newer = _shared_events(facts)
     if not older + shared + newer:
-        return "ok", "no event has arrived on either of them meanwhile", ""
+        return "ok", "no event arrived on either connection", ""
     if not older + newer:
         return "ok", f"both received all events: {shared}{_times(facts)}", ""
     what = f"events that arrived on both: {shared}, only on the older: {older}, only on the newer: {newer}"
-    advice = "Run one program with a stream for each account: other connections of the key may miss events."
+    advice = "Run only one program with a stream for each account: other connections of the key may miss events."
     return "warning", what, advice
 
 

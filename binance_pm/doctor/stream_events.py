@@ -34,7 +34,7 @@ def check_events(label: str, facts: StreamFacts) -> Check:
     if missing is not None:
         return missing
     if not found:
-        what = f"no event within {facts.seconds:g} s; the stream is silent while nothing happens in the account"
+        what = f"no event within {facts.seconds:g} s; no event is pushed while nothing happens in the account"
         return Check("events", label, "not checked", what, _ACT)
     counts = Counter(_type_of(one) for one in found)
     what = ", ".join(f"{name} {number}" for name, number in sorted(counts.items()))
@@ -47,22 +47,24 @@ def check_events(label: str, facts: StreamFacts) -> Check:
 
 
 def check_event_time(label: str, facts: StreamFacts) -> Check:
-    """Check the time E of the events against the exchange's clock when they arrived."""
+    """Compare the time E of each event with the exchange's clock at its arrival."""
     # The first arrival of an event is the least delayed.
     timed = [(one, one.event) for one in facts.arrivals if isinstance(one.event, StreamEvent)]
     if not timed:
         return Check("event_time", label, "not checked", "no event with a time has arrived")
-    # The interval in which the delay of each event lies, because the exchange's clock is known as an interval.
+    # Each delay is an interval, because the exchange's clock is known only as an interval.
     delays = [(at.earliest - event.event_time / 1000, at.latest - event.event_time / 1000) for at, event in timed]
     ahead = -min(latest for _, latest in delays)
     late = max(earliest for earliest, _ in delays)
     if ahead > 0:
         what = f"an event's E is at least {duration_text(ahead)} ahead of the exchange's clock at its arrival"
-        advice = "Do not compare E with REST times. Check whether clock shows a difference for this machine."
+        advice = "Do not compare E with REST times. See the check named clock for the offset of this machine."
         return Check("event_time", label, "warning", what, advice)
     if late > _LATE_SECONDS:
-        what = f"an event has arrived at least {duration_text(late)} after its E"
-        return Check("event_time", label, "warning", what, "Find what delays the network, or move closer to Binance.")
+        what = f"an event arrived at least {duration_text(late)} after its E"
+        return Check(
+            "event_time", label, "warning", what, "Find the cause of the network delay, or move closer to Binance."
+        )
     least = max(0.0, min(earliest for earliest, _ in delays))
     most = max(latest for _, latest in delays)
     what = f"events arrive {duration_text(least)} to {duration_text(most)} after their E, by the exchange's clock"
@@ -70,9 +72,9 @@ def check_event_time(label: str, facts: StreamFacts) -> Check:
 
 
 def check_update_time(label: str, facts: StreamFacts) -> Check:
-    """Check which balances and positions have an ``updateTime``, and whether it is the T of the position's event."""
+    """Check which rows have an ``updateTime``, and whether that of a position is the T of the position's event."""
     if facts.product != "pm":
-        return Check("update_time", label, "not checked", "the question concerns responses of Portfolio Margin only")
+        return Check("update_time", label, "not checked", "this check applies to responses of Portfolio Margin only")
     balances, account = facts.answers.get("balance"), facts.answers.get("um_account")
     error = next((one for one in (balances, account) if isinstance(one, PortfolioMarginError)), None)
     if error is not None:
@@ -87,25 +89,25 @@ def check_update_time(label: str, facts: StreamFacts) -> Check:
     differing = {place: times for place, times in shared.items() if times[0] != times[1]}
     older = sorted(place[0] for place, (event, response) in differing.items() if response < event)
     if older:
-        what += f"; a response after the watch shows {', '.join(older)} as before the last event"
-        advice = "Wait before you read the account after an event: REST lags. A live account does so itself."
+        what += f"; a response after the watch shows {', '.join(older)} in the state before the last event"
+        advice = "Wait before you read the account after an event: REST lags. A live account waits by itself."
         return Check("update_time", label, "warning", what, advice)
     if shared:
         equal = len(shared) - len(differing)
-        what += f"; it equals the T of the last event in {equal} of {len(shared)} positions that have changed"
+        what += f"; updateTime equals the T of the last event in {equal} of {len(shared)} changed positions"
     return Check("update_time", label, "ok", what)
 
 
 def has_changed_positions(facts: StreamFacts) -> bool:
-    """Return whether an event has named a position."""
+    """Return whether an event named a position."""
     return bool(_last_changes(facts.arrivals))
 
 
 def _missing_updates(label: str, facts: StreamFacts, found: Sequence[ReceivedMessage]) -> Check | None:
-    """Return the check of a Pro stream without its regular update; None if there is one or none is due."""
+    """Return the check of a Pro stream whose regular update is missing; None if an update arrived or was not due."""
     if facts.product != "pro" or any(isinstance(one.event, PmProAccountUpdate) for one in found):
         return None
-    what = f"no PM_PRO_ACCOUNT_UPDATE within {facts.seconds:g} s; one is due every 5 s"
+    what = f"no PM_PRO_ACCOUNT_UPDATE within {facts.seconds:g} s, although an update is due every 5 s"
     if facts.seconds < _UPDATE_SECONDS:
         return Check("events", label, "not checked", what, f"Use --seconds {_UPDATE_SECONDS:g}.")
     advice = "Check that the account is on Portfolio Margin Pro; otherwise leave out --pro."
@@ -139,7 +141,7 @@ def _unknown_types(found: Iterable[ReceivedMessage]) -> list[str]:
 
 def _invalid(found: Iterable[ReceivedMessage]) -> list[str]:
     errors = [one.error for one in found if one.event is None]
-    return [f"{len(errors)} not valid, the first: {errors[0]}"] if errors else []
+    return [f"{len(errors)} invalid, the first: {errors[0]}"] if errors else []
 
 
 def _event_in(arrival: ReceivedMessage) -> Mapping[str, Any]:

@@ -36,7 +36,7 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = WATCH_SECONDS
     """How long the stream of each account is watched."""
     is_pro: bool = False
-    """Whether the stream of Portfolio Margin Pro is checked for accounts without a product, too."""
+    """Whether the stream of Portfolio Margin Pro is also checked for accounts without a product."""
     url: str | None = None
     """As ``stream_url`` for `Client`."""
 
@@ -46,7 +46,7 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError(CallInfo("StreamOptions"), what)
 
     def longest(self, accounts: int, step_seconds: float) -> float:
-        """Return by how many seconds the streams of some accounts extend the time limit of an examination."""
+        """Return how many seconds watching the streams of ``accounts`` accounts adds to the time limit."""
         attempts = CONNECTIONS * accounts + 1
         waits = 300.0 * (attempts // StreamSettings().attempts_per_5_minutes)
         return self.seconds + 2 * step_seconds + waits + _REQUESTS_SECONDS
@@ -63,7 +63,7 @@ class StreamExamination:
         url: scheme, host and port of the streams.
         options: see `StreamOptions`.
         report: receives the checks.
-        known: names of the hosts whose network path is checked anyway.
+        known: names of the hosts whose network path is checked by other checks.
         tally: called with each response.
         trust_env: as for `Session`.
         step_seconds: time limit for each step of a connection, and for a pong.
@@ -80,7 +80,7 @@ class StreamExamination:
         trust_env: bool,
         step_seconds: float,
     ) -> None:
-        # The paths of ws and wss are those of http and https.
+        # The network path of ws is that of http, and the path of wss that of https.
         self._route: Final[NetworkPath] = network_path(url.replace("ws", "http", 1), trust_env=trust_env)
         self._options: Final = options
         self._report: Final = report
@@ -143,7 +143,7 @@ class StreamExamination:
         self._report.skip(STREAM_CHECKS, label, why)
 
     def close(self) -> None:
-        """Report what concerns all accounts."""
+        """Report the checks that concern all accounts."""
         if not self._has_unknown_key:
             self._report.skip(("unknown_key",), self._route.name, "no stream was opened")
         sharing = check_key_sharing(self._facts)

@@ -1,4 +1,4 @@
-"""What was observed of the user data streams of an account and of their host; no textual form shows a listen key."""
+"""Observations of an account's user data stream and of its host; no printed form shows a listen key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ReceivedMessage(msgspec.Struct, frozen=True):
     at: float
     """Seconds on the clock of the budget."""
     earliest: float
-    """The earliest time that the exchange's clock may have shown then, in seconds since the epoch."""
+    """The earliest time that the exchange's clock may have shown at the arrival, in seconds since the epoch."""
     latest: float
     """The latest such time."""
     message: Secret
@@ -29,20 +29,20 @@ class ReceivedMessage(msgspec.Struct, frozen=True):
     event: StreamEvent | UnknownEvent | None
     """None if the message is not a valid event."""
     error: str = ""
-    """Why it is not."""
+    """Why the message is not a valid event; empty if it is."""
 
     @property
     def identity(self) -> Hashable:
-        """What two deliveries of the same event have in common."""
+        """A value that is equal for two deliveries of the same event."""
         return self.message.reveal() if self.event is None else self.event.identity
 
 
 def received(at: float, bounds: tuple[float, float], message: bytes) -> ReceivedMessage:
-    """Return a message that has arrived, decoded.
+    """Decode a message that has arrived.
 
     Args:
         at: seconds on the clock of the budget.
-        bounds: the earliest and the latest time that the exchange's clock may have shown then.
+        bounds: the earliest and the latest time that the exchange's clock may have shown at the arrival.
         message: the message.
     """
     try:
@@ -52,26 +52,26 @@ def received(at: float, bounds: tuple[float, float], message: bytes) -> Received
 
 
 class ConnectionFacts(msgspec.Struct, kw_only=True):
-    """What was observed of one connection; times in seconds on the clock of the budget."""
+    """Observations of one connection; times are in seconds on the clock of the budget."""
 
     opened_at: float = math.inf
-    """When the connection was open; infinite if it was never open."""
+    """When the connection opened; infinite if it never did."""
     failure: str = ""
     """Why the connection could not be opened."""
     ended_at: float = math.inf
     """When the connection ended; infinite if it was open until the end of the watch."""
     why_ended: str = ""
-    """Why it ended."""
+    """Why the connection ended."""
     round_trips: list[float] = []
     """Seconds between each ping and its pong."""
     is_unanswered: bool = False
     """Whether a ping was not answered in time."""
     server_pings: list[float] = []
-    """When pings of the server were noticed."""
+    """When pings from the server were noticed."""
     arrivals: list[ReceivedMessage] = []
     """The messages, oldest first."""
     dropped: int = 0
-    """How many further messages were not kept."""
+    """Number of further messages that were not kept."""
 
     @property
     def is_opened(self) -> bool:
@@ -80,7 +80,7 @@ class ConnectionFacts(msgspec.Struct, kw_only=True):
 
 
 class StreamFacts(msgspec.Struct, kw_only=True):
-    """What was observed of the stream of one account."""
+    """Observations of the stream of one account."""
 
     product: StreamProduct
     seconds: float
@@ -88,19 +88,19 @@ class StreamFacts(msgspec.Struct, kw_only=True):
     pong_seconds: float
     """How long a pong may take."""
     first: Secret | PortfolioMarginError | None = None
-    """What POST returned at first: a listen key or an error; None if there was no time for the request."""
+    """What the first POST returned: a listen key or an error; None if there was no time for the request."""
     second: Secret | PortfolioMarginError | None = None
-    """What the next POST returned."""
+    """What the second POST returned."""
     keepalive: PortfolioMarginError | None = None
-    """The error of PUT."""
+    """The error of PUT; None if PUT succeeded or was not sent."""
     last: Secret | PortfolioMarginError | None = None
-    """What POST returned after the watch."""
+    """What the POST after the watch returned."""
     older: ConnectionFacts = msgspec.field(default_factory=ConnectionFacts)
     """The connection that was opened first."""
     newer: ConnectionFacts = msgspec.field(default_factory=ConnectionFacts)
     """The connection that was opened second, with the same key."""
     answers: dict[str, Any] = {}
-    """The responses of reads after the watch by endpoint, or the error of each."""
+    """The response or error of each read after the watch, by endpoint."""
 
     @property
     def key(self) -> Secret | None:
@@ -114,16 +114,16 @@ class StreamFacts(msgspec.Struct, kw_only=True):
 
     @property
     def arrivals(self) -> list[ReceivedMessage]:
-        """The messages of both connections, oldest first; an event that has arrived on both is listed once."""
+        """The messages of both connections, oldest first; an event that arrived on both is listed once."""
         known = {one.identity for one in self.older.arrivals}
         merged = [*self.older.arrivals, *(one for one in self.newer.arrivals if one.identity not in known)]
         return sorted(merged, key=lambda one: one.at)
 
 
 class UnknownKeyFacts(msgspec.Struct, frozen=True):
-    """What happened to a connection with a listen key that was made up."""
+    """Observations of a connection with a made-up listen key."""
 
     outcome: Literal["silent", "answered", "refused", "closed", "failed"]
-    """Open and silent; open, and a message arrived; refused in the handshake; closed after it; or not connected."""
+    """Open without a message; open with a message; refused in the handshake; closed after the handshake; not made."""
     why: str = ""
     """Why the connection was refused, closed or not made."""

@@ -1,4 +1,4 @@
-"""Watches the user data stream of an account on two connections for a limited time, without changing the account.
+"""Observation of an account's user data stream on two connections for a limited time, without changing the account.
 
 POST and PUT of the listen key extend its validity, as every program with a stream does. The key is never deleted.
 """
@@ -27,7 +27,7 @@ from binance_pm.stream.source import source_of
 from binance_pm.transport.http import NotConnected
 
 WATCH_SECONDS: Final = 20.0
-"""How long the stream of an account is watched, by default."""
+"""Seconds for which the stream of an account is watched by default."""
 CONNECTIONS: Final = 2
 """Number of connections to the stream of each account."""
 
@@ -38,21 +38,21 @@ _KEPT: Final = 2_000
 _READ: Final = ("balance", "um_account")
 
 Tally = Callable[[str, object], None]
-"""Called with the name of each endpoint that was called, and its response or error."""
+"""A function that is called with the name of an endpoint and its response or error."""
 
 
 class StreamWatch:
     """A watch of the stream of one account.
 
     Args:
-        client: the account; it must be open.
-        product: the product that the stream belongs to.
+        client: the client of the account, which must be open.
+        product: the product of the stream.
         seconds: how long the stream is watched.
         pong_seconds: how long a pong may take.
         tally: called with each response.
 
     Raises:
-        ConfigurationError: the extra is missing, or the session cannot carry a stream.
+        ConfigurationError: the extra is missing, or the session cannot open a stream.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class StreamWatch:
             facts.answers = {name: await self._ask(name) for name in _READ}
 
     async def try_unknown_key(self) -> UnknownKeyFacts:
-        """Connect with a listen key that was made up, and see what happens."""
+        """Connect with a made-up listen key, and return what happens."""
         await self._shared.turn(self._clock, anyio.sleep)
         try:
             async with self._source.connect(Secret(secrets.token_hex(32))) as socket:
@@ -117,7 +117,7 @@ class StreamWatch:
         *,
         task_status: TaskStatus[None],
     ) -> None:
-        """Read from a connection until it ends or the watch does; ``pinged`` is set after the last ping."""
+        """Read from a connection until the connection or the watch ends; set ``pinged`` after the last ping."""
         try:
             async with connecting as socket:
                 facts.opened_at = self._clock()
@@ -157,7 +157,7 @@ class StreamWatch:
                 facts.round_trips.append(self._clock() - sent)
                 await anyio.sleep(self.facts.seconds / _PINGS)
         except SocketClosed:
-            # The reader notes why.
+            # `_read` records why the connection ended.
             pass
         finally:
             pinged.set()

@@ -5,8 +5,8 @@
 crosses a threshold, and `summary` the main figures of an account. `account_monitor` turns responses and failures into
 the events of `events`, `staleness` determines why an account is stale, `event_queue` holds events until they are
 consumed, and `monitor` schedules the readings. `fleet` combines these modules, `state` is the state at one moment, and
-`forecast` calculates in advance how often accounts would be read. `account_stream` opens the user data stream of an
-account. `relay` publishes events to other programs.
+`forecast` calculates in advance how often accounts would be read. `account_stream` follows the user data stream of
+an account. `relay` publishes events to other programs.
 """
 
 from __future__ import annotations

@@ -42,11 +42,11 @@ from binance_pm.wire import Model
 
 _LASTING: Final = (AuthenticationError, ConfigurationError, SessionClosed)
 PRO_HEADLINE: Final = "pro_account"
-"""The endpoint whose figures `PmProAccountUpdate` brings."""
+"""The endpoint whose figures `PmProAccountUpdate` contains."""
 UPDATE_SECONDS: Final = 15.0
 """Seconds without a `PmProAccountUpdate` after which the endpoint is read again."""
 CONFIRMATIONS: Final = 1.0
-"""Weight per minute that the confirmations of a listen key take at most."""
+"""The most weight per minute that confirming a listen key takes."""
 _FIRST_DELAY: Final = 60.0
 _LONGEST_DELAY: Final = 900.0
 
@@ -118,7 +118,7 @@ class AccountMonitor:
         self.is_stale: bool = False
         self.wished_interval: float = 0.0
         self.wished_without_stream: float = 0.0
-        """The wished interval if the account had no user data stream."""
+        """What `wished_interval` would be without a user data stream."""
         self.interval: float = 0.0
         """Planned seconds between two readings."""
         self.max_interval: float = 0.0
@@ -127,10 +127,10 @@ class AccountMonitor:
         """When the account should be read next."""
         self.stream: Literal["off", "down", "up"] = "off"
         """Whether the account has a user data stream, and whether it is up."""
-        self.moved: bool = False
-        """Whether the stream has told of a change since the account was last read."""
+        self.has_changed: bool = False
+        """Whether the stream has reported a change since the account was last read."""
         self.updated_at: float = -math.inf
-        """When the stream last brought the figures of a Portfolio Margin Pro account whose status is normal."""
+        """When the stream last pushed the figures of a Portfolio Margin Pro account whose status is normal."""
         self.start_at: float = now
         """When the next reading is started: when it is due, or earlier or later to keep readings apart."""
 
@@ -163,14 +163,15 @@ class AccountMonitor:
     def active(self, now: float) -> tuple[str, ...]:
         """Return the endpoints to be read: without those whose reading is delayed after a failure.
 
-        While the stream brings the figures of a Portfolio Margin Pro account, they are not read.
+        While the stream pushes the figures of a Portfolio Margin Pro account, the endpoint of these figures is not
+        included.
         """
         return tuple(
             name for name in self._polled(now) if name not in self.failures or self.failures[name].retry_at <= now
         )
 
     def saved(self, now: float) -> float:
-        """Return the weight per minute that the stream saves now, less that of confirming its listen key."""
+        """Return the weight per minute that the stream saves now, less the weight of confirming its listen key."""
         if self.stream != "up" or not self.interval:
             return 0.0
         without = self.interval * self.wished_without_stream / self.wished_interval
@@ -178,8 +179,8 @@ class AccountMonitor:
         return max(0.0, weight_per_minute(self.read, without) - polled - CONFIRMATIONS)
 
     def _polled(self, now: float) -> tuple[str, ...]:
-        is_told = now - self.updated_at <= UPDATE_SECONDS
-        return tuple(name for name in self.read if not (is_told and name == PRO_HEADLINE))
+        is_pushed = now - self.updated_at <= UPDATE_SECONDS
+        return tuple(name for name in self.read if not (is_pushed and name == PRO_HEADLINE))
 
     def update_wish(self, *, floor: float, ceiling: float) -> None:
         """Calculate the interval after which the account should be read."""
@@ -187,9 +188,9 @@ class AccountMonitor:
         thresholds = [float(threshold.at) for threshold in self.thresholds]
         wish = partial(schedule.wish, uni_mmr, thresholds, fall=self.fall_rate, floor=floor)
         self.wished_without_stream = wish(ceiling=ceiling)
-        # Only prices move the figures of an account whose positions and balances have not changed. The stream of
-        # Portfolio Margin Pro does not tell of such changes.
-        is_streamed = self.product == "pm" and self.stream == "up" and not self.moved
+        # If positions and balances have not changed, only prices change the figures. The stream of Portfolio Margin Pro
+        # does not report changes of positions and balances.
+        is_streamed = self.product == "pm" and self.stream == "up" and not self.has_changed
         self.wished_interval = wish(ceiling=ceiling * schedule.STREAMED) if is_streamed else self.wished_without_stream
 
     def replan(self, interval: float, now: float) -> None:
@@ -219,7 +220,7 @@ class AccountMonitor:
         self.summary = summary_of({name: timed.response for name, timed in self.responses.items()})
         self.failures.pop(name, None)
         self.max_interval = self.interval
-        self.moved = False
+        self.has_changed = False
         events: list[StateEvent] = []
         if isinstance(response, Headline):
             if before.uni_mmr is not None and before.status is not None and last is not None:

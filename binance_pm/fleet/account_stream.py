@@ -1,9 +1,10 @@
-"""The user data stream of one account of a fleet: what it tells is emitted at once, and the account is polled less.
+"""The user data stream of one account of a fleet: changes are emitted at once, and the account is polled less.
 
-What the stream cannot tell: uniMMR, equity and profit change with prices. A Portfolio Margin account is therefore
-still polled, half as often while it is calm and nothing but prices has changed. On Portfolio Margin Pro, the stream
-brings these figures every five seconds, and the account is polled only if they are late or its status is not normal.
-A SPAN account has the same stream, which tells neither of its positions nor of its margins: it is polled as usual.
+The stream of a Portfolio Margin account does not report uniMMR, equity and profit, which change with prices. Such an
+account is therefore still polled, but half as often while it is calm and only prices have changed. On Portfolio Margin
+Pro, the stream pushes these figures every five seconds, and the account is polled only if the figures are late or its
+status is not normal. The stream of a SPAN account reports neither positions nor margins, so the account is polled as
+usual.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ _log = logging.getLogger(__name__)
 
 _RETRY_SECONDS: Final = 60.0
 
-Told = Callable[[AccountMonitor, Any], None]
-"""Called with everything that the stream of an account tells."""
+Listener = Callable[[AccountMonitor, Any], None]
+"""A function that is called with each item of the stream of an account."""
 
 
 def streams_are_installed() -> bool:
@@ -42,15 +43,15 @@ def streams_are_installed() -> bool:
 
 
 def stream_product(product: str) -> StreamProduct:
-    """Return whose stream an account of a fleet's product has."""
+    """Return the product of the stream of an account, given the product of the account."""
     return "pm" if product == "pm" else "pro"
 
 
-async def follow(account: AccountMonitor, told: Told, sleep: Callable[[float], Awaitable[None]]) -> None:
+async def follow(account: AccountMonitor, listener: Listener, sleep: Callable[[float], Awaitable[None]]) -> None:
     """Keep the stream of an account open until cancelled, or until the session is closed."""
     product = stream_product(account.product)
     while True:
-        stream = EventStream(account.client, product, observers=[lambda item: told(account, item)], queued=False)
+        stream = EventStream(account.client, product, observers=[lambda item: listener(account, item)], queued=False)
         try:
             async with stream:
                 await anyio.sleep_forever()
@@ -63,7 +64,7 @@ async def follow(account: AccountMonitor, told: Told, sleep: Callable[[float], A
 
 
 def changes_of(label: str, event: AccountUpdate, at: float) -> Iterator[AccountChange]:
-    """Return the positions and balances that an event names."""
+    """Yield the positions and balances that an event names."""
     market = market_of(event.business_unit)
     for position in event.update.positions or ():
         yield PositionChanged(
@@ -82,9 +83,9 @@ def changes_of(label: str, event: AccountUpdate, at: float) -> Iterator[AccountC
 
 
 def updated(account: AccountMonitor, update: PmProAccountUpdate) -> ProAccount | None:
-    """Return the figures of an update as a response, with the status that was last read.
+    """Return the figures of an update as a response with the status that was last read.
 
-    None if the account was not read yet, or if its status is not normal: a return to normal is not pushed.
+    Return None if the account was not read yet, or if its status is not normal: a return to normal is not pushed.
     """
     timed = account.responses.get(PRO_HEADLINE)
     if timed is None or not isinstance(timed.response, ProAccount):
@@ -103,12 +104,12 @@ def updated(account: AccountMonitor, update: PmProAccountUpdate) -> ProAccount |
 
 
 def is_danger(event: object) -> bool:
-    """Return whether the account must be read at once."""
+    """Return whether the account must be read at once because of an event."""
     return isinstance(event, RiskLevelChange)
 
 
 def state_of(item: object) -> bool | None:
-    """Return whether the stream is up after an item; None if the item does not say."""
+    """Return whether the stream is up after an item; None if the item does not show this."""
     match item:
         case StreamUp() | StreamGap():
             return True

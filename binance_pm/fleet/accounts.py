@@ -80,7 +80,7 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
     warn: Decimal | None
     alarm: Decimal | None
     stream: bool = False
-    """Whether the user data stream of the account is opened."""
+    """Whether to open the user data stream of the account."""
 
 
 class Problem(NamedTuple):

@@ -88,10 +88,10 @@ class EventQueue(Generic[T]):
 class EventBuffer:
     """A buffer of events in the order in which they happened; each event is returned once.
 
-    Every state event is kept. Of each position and balance, only the newest change waits. At most one reading waits for
-    each account: a newer reading is merged into the waiting
-    one, so no outdated figure is returned and no change is lost. While `is_behind` is true, the fleet starts no
-    reading: only calls in flight and one `Stale` for each account can add to the buffer.
+    Every state event is kept. For each position and balance, only the newest change is kept. At most one reading waits
+    for each account: a newer reading is merged into the waiting reading, so no outdated figure is returned and no
+    change is lost. While `is_behind` is true, the fleet starts no reading: only calls in flight and one `Stale` for
+    each account can add to the buffer.
 
     Args:
         accounts: number of accounts.
@@ -148,7 +148,7 @@ class EventBuffer:
         return event
 
     def _put_change(self, event: AccountChange) -> None:
-        """Add a change, in place of a waiting one about the same thing."""
+        """Add a change, and replace a waiting change of the same position or balance."""
         subject = _subject(event)
         if (key := self._changes.get(subject)) is None:
             self._changes[subject] = self._queue.put(event, is_reading=False)
@@ -162,7 +162,7 @@ class EventBuffer:
 
 
 def _subject(event: AccountChange) -> tuple[str, ...]:
-    """Return what identifies a position or a balance."""
+    """Return the identity of the position or balance."""
     if isinstance(event, PositionChanged):
         return event.label, event.market, event.symbol, event.position_side
     return event.label, event.market, event.asset

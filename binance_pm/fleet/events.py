@@ -60,7 +60,7 @@ class Reading(_AccountEvent, frozen=True, kw_only=True):
 
 
 class PositionChanged(_AccountEvent, frozen=True, kw_only=True):
-    """The user data stream of the account told of a position that changed."""
+    """The user data stream of the account reported a change of a position."""
 
     market: Literal["um", "cm"]
     """USD-M or COIN-M futures."""
@@ -69,20 +69,20 @@ class PositionChanged(_AccountEvent, frozen=True, kw_only=True):
     position_side: PositionSide
     """BOTH in one-way mode, LONG or SHORT in hedge mode."""
     position_amt: Decimal
-    """The size now: in units of the base asset on USD-M, in contracts on COIN-M; 0 once closed."""
+    """The current size: in units of the base asset on USD-M, in contracts on COIN-M; 0 once closed."""
     entry_price: Decimal
     """The average entry price; 0 once closed."""
 
 
 class BalanceChanged(_AccountEvent, frozen=True, kw_only=True):
-    """The user data stream of the account told of a futures wallet that changed."""
+    """The user data stream of the account reported a change of a futures wallet."""
 
     market: Literal["um", "cm"]
     """USD-M or COIN-M futures."""
     asset: str
     """Such as ``USDT``."""
     wallet_balance: Decimal
-    """The wallet balance now, in units of the asset, without unrealized profit."""
+    """The current wallet balance, in units of the asset, without unrealized profit."""
 
 
 class StatusChanged(_AccountEvent, frozen=True, kw_only=True):
@@ -188,7 +188,7 @@ StateEvent = (
 """Events that are never dropped."""
 
 AccountChange = PositionChanged | BalanceChanged
-"""Events of the user data streams. If one waits for the consumer, a newer one about the same thing takes its place."""
+"""Events of the user data streams. A newer event replaces one of the same position or wallet that still waits."""
 
 FleetEvent = Reading | AccountChange | StateEvent
 
@@ -232,6 +232,7 @@ class AccountSnapshot(AccountSummary, frozen=True, kw_only=True):
     waiting: Waiting | None = None
     """What the late reading waits for now."""
     stream: Literal["off", "down", "up"] = "off"
-    """Whether the account has a user data stream, and whether it is up: then the account is polled less."""
+    """Whether the account has a user data stream, and whether the stream is up. While it is up, the account is polled
+    less."""
     saved: float = 0.0
-    """Weight per minute that the user data stream saves now, less that of confirming its listen key."""
+    """Weight per minute that the user data stream saves now, less the weight of confirming its listen key."""

@@ -55,8 +55,8 @@ class Member(msgspec.Struct, frozen=True):
     alarm: str | int | Decimal | None = None
     """Lower threshold of this account."""
     stream: bool = False
-    """Whether the user data stream of the account is opened: changes of positions and balances are then emitted at
-    once, and the account is polled less. Without the extra `stream`, the account is polled as if this were False."""
+    """Whether to open the user data stream of the account. Changes of positions and balances are then emitted at once,
+    and the account is polled less. Without the extra `stream`, the account is polled as if this were False."""
 
     def __post_init__(self) -> None:
         check_fields("Member", self)
@@ -254,7 +254,9 @@ class Fleet:
             for member in self._members
         ]
         if any(member.stream for member in self._members) and not streams_are_installed():
-            _log.warning("No user data stream is opened: install the extra: %s", installation("stream"))
+            _log.warning(
+                "No user data stream is opened, because the extra is missing. Install it: %s", installation("stream")
+            )
         else:
             for account, member in zip(accounts, self._members, strict=True):
                 account.stream = "down" if member.stream else "off"

@@ -25,7 +25,7 @@ _LEAST_ROOM: Final = 0.25
 _FEW: Final = 5
 _SLACK: Final = 1e-9
 _OF_IP: Final = "IP "
-"""How the names of pools of the IP begin."""
+"""Prefix of the names of the pools of the IP."""
 
 
 class Price(NamedTuple):
@@ -89,19 +89,19 @@ class Forecast(msgspec.Struct, frozen=True):
     expensive readings."""
     groups: tuple[Intervals, ...]
     pools: tuple[PoolPlan, ...]
-    """What the readings and the confirmations of listen keys need of each pool while all accounts are calm and read at
+    """What the readings and the confirmations of listen keys need in each pool while all accounts are calm and read at
     the ceiling."""
     unstreamed: tuple[PoolPlan, ...]
-    """What the readings would need of each pool without user data streams."""
+    """What the readings would need in each pool without user data streams."""
 
     @property
     def saved(self) -> float:
-        """Weight per minute that user data streams save of all pools of the IP while all accounts are calm."""
+        """Weight per minute that user data streams save in all pools of the IP while all accounts are calm."""
         return sum(saved for name, saved in self.saved_by_pool.items() if name.startswith(_OF_IP))
 
     @property
     def saved_by_pool(self) -> dict[str, float]:
-        """The same for each pool; below 0 for a pool in which only listen keys count."""
+        """Weight per minute that user data streams save in each pool; negative if the pool counts only listen keys."""
         without = {pool.name: pool.needed for pool in self.unstreamed}
         return {pool.name: without.get(pool.name, 0.0) - pool.needed for pool in self.pools}
 
@@ -126,8 +126,8 @@ def forecast(
         reads: for each account the endpoints that are read.
         floor: see `Fleet`.
         ceiling: see `Fleet`.
-        streams: for each account the product of its user data stream, or None if no stream is opened; None if no
-            account has a stream.
+        streams: for each account the product of its user data stream, or None if the account has no stream; None if
+            no account has a stream.
     """
     followed: list[StreamProduct | None] = [None] * len(reads) if streams is None else list(streams)
     kinds = [_Kind.of(read, stream) for read, stream in zip(reads, followed, strict=True)]
@@ -164,7 +164,7 @@ def forecast(
 
 
 class _Kind(NamedTuple):
-    """Accounts that are read alike."""
+    """A group of accounts with the same endpoints and the same product of the stream."""
 
     read: tuple[str, ...]
     """The endpoints that are read regularly."""
@@ -181,7 +181,7 @@ class _Kind(NamedTuple):
 
 
 def _pools(budget: Budget, reads: Mapping[tuple[str, ...], int], every: float) -> tuple[PoolPlan, ...]:
-    """Return what the readings of accounts need; ``reads`` has the number of accounts for each choice of endpoints."""
+    """Return what the readings of accounts need; ``reads`` is the number of accounts by the endpoints to read."""
     groups = [(number, [ENDPOINTS[name] for name in read]) for read, number in reads.items() if read]
     return budget.plan_groups(groups, every).pools if groups else ()
 
@@ -198,7 +198,7 @@ def _confirmations(budget: Budget, streams: Iterable[StreamProduct | None]) -> I
 
 
 def _merged(*plans: Iterable[PoolPlan]) -> tuple[PoolPlan, ...]:
-    """Return what several plans need together of each pool; a pool of an account stands for the fullest one."""
+    """Return what several plans need together in each pool; for pools of single accounts, the highest need."""
     merged: dict[str, PoolPlan] = {}
     for pool in chain.from_iterable(plans):
         known = merged.get(pool.name, msgspec.structs.replace(pool, needed=0.0))

@@ -113,7 +113,7 @@ class Monitor:
                 self._report_problems()
                 for account in self._accounts:
                     if account.stream != "off":
-                        self._tasks.start_soon(follow, account, self._told, self._budget.sleep)
+                        self._tasks.start_soon(follow, account, self._on_item, self._budget.sleep)
                 while True:
                     wake = self._step(self._budget.monotonic())
                     with anyio.CancelScope() as self._sleep:
@@ -329,16 +329,16 @@ class Monitor:
             except Exception as error:  # noqa: BLE001
                 self._report(account.record_failure(name, self._unusable(account, name, error), at=at, now=now))
 
-    def _told(self, account: AccountMonitor, item: object) -> None:
-        """Handle what the stream of an account tells, in the reader of the stream."""
+    def _on_item(self, account: AccountMonitor, item: object) -> None:
+        """Handle an item of the stream of an account; the reader of the stream calls this method."""
         now, at = self._budget.monotonic(), self._wall()
         is_up = state_of(item)
         if is_up is not None:
             account.stream = "up" if is_up else "down"
-            # What happened in a gap is not known.
+            # Changes during a gap are not known.
             self._read_soon(account, now)
         elif isinstance(item, AccountUpdate):
-            account.moved = True
+            account.has_changed = True
             for change in changes_of(account.label, item, at):
                 self._events.put(change)
             self._bring_forward(account, now)
@@ -349,7 +349,7 @@ class Monitor:
             self._read_soon(account, now)
 
     def _update(self, account: AccountMonitor, update: PmProAccountUpdate, *, at: float, now: float) -> None:
-        """Use the figures of a Portfolio Margin Pro account that its stream brings."""
+        """Use the figures of a Portfolio Margin Pro account that its stream has pushed."""
         if PRO_HEADLINE not in account.read or (response := updated(account, update)) is None:
             return
         try:

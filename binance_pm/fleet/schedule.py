@@ -32,8 +32,8 @@ FLOOR: Final = 1.0
 CEILING: Final = 15.0
 """Seconds between two readings of a calm account, by default."""
 STREAMED: Final = 2.0
-"""How many times as long the interval of a calm Portfolio Margin account is while its user data stream is up and tells
-of no change."""
+"""Factor that lengthens the interval of a calm Portfolio Margin account while its user data stream is up and reports no
+change."""
 LONGEST: Final = 900.0
 """Seconds: no interval is longer, even if a pool has no room."""
 

@@ -1,4 +1,4 @@
-"""For the sections about what `binance-pm doctor --stream` finds and advises."""
+"""For the sections about findings and advice of `binance-pm doctor --stream`."""
 
 # Imports that this module does not use are for the sections of messages.txt.
 # ruff: noqa: F401
@@ -46,12 +46,12 @@ NONE = {"older": never_open(), "newer": never_open()}
 
 
 def of_key(key: str, **changes: Any) -> StreamFacts:
-    """Return what was observed of a stream with a listen key."""
+    """Return the observed facts of a stream with a listen key."""
     return facts(first=Secret(key), second=Secret(key), last=Secret(key), **changes)
 
 
 def checks_of(observed: StreamFacts) -> list[Check]:
-    """Return the checks of what was observed of a stream."""
+    """Return the checks of the observed facts of a stream."""
     return [check("desk", observed) for check in STREAM_CHECKS.values()]
 
 

@@ -82,7 +82,7 @@ async def unreadable() -> None:
 
 
 async def unconfirmed() -> None:
-    """Let a confirmation fail, and the next attempt to connect."""
+    """Make a confirmation and the next attempt to connect fail."""
     asked = 0
 
     def refuse() -> ConnectError | None:
@@ -131,7 +131,7 @@ async def still_down() -> None:
 
 
 async def failing_observer() -> None:
-    """Let an observer fail."""
+    """Run a stream with an observer that fails."""
 
     def fail(_: object) -> None:
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""What was observed of a stream, made up."""
+"""Made-up observations of a stream."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def connection(*arrivals: ReceivedMessage, **changes: Any) -> ConnectionFacts:
 
 
 def never_open(why: str = "stream.example: connection refused") -> ConnectionFacts:
-    """Return a connection that was not made."""
+    """Return a connection that was never open."""
     return ConnectionFacts(failure=why)
 
 
 def facts(*both: ReceivedMessage, **changes: Any) -> StreamFacts:
-    """Return what was observed of a stream for 20 s; the messages have arrived on both connections."""
+    """Return observations of a stream for 20 s; the messages arrived on both connections."""
     usual: dict[str, Any] = {
         "product": "pm",
         "seconds": 20.0,

@@ -150,7 +150,7 @@ class LiveScreen(App[int]):
 
     def on_mount(self) -> None:
         """Start drawing."""
-        # Textual makes all tasks of the event loop start eagerly, which the tasks of the stream do not expect.
+        # Textual makes all tasks of the event loop start eagerly; the tasks of the stream must not.
         asyncio.get_running_loop().set_task_factory(None)
         if self._every is not None:
             self.set_interval(self._every, self.draw)

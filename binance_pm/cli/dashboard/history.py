@@ -81,7 +81,7 @@ class History:
         self.add(f"{clock_time(at)} {text}", at=at, style=style)
 
     def add(self, text: str, *, at: float, style: str = "") -> None:
-        """Add a line that begins with its time."""
+        """Add a text that already begins with its time."""
         self._add(Entry(text, style, at))
 
     def events(self, label: str) -> Sequence[str]:

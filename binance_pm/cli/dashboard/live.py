@@ -36,7 +36,7 @@ def _title(live: LiveAccount, label: str) -> Line:
         state = Span("confirmed", "green")
     else:
         state = Span("current", "yellow")
-    return (Span(label, "bold"), Span("  "), state, Span(f"  stream proven {live.age:.0f} s ago", "dim"))
+    return (Span(label, "bold"), Span("  "), state, Span(f"  stream last proven up {live.age:.0f} s ago", "dim"))
 
 
 def _risk(live: LiveAccount) -> list[Line]:
@@ -110,7 +110,7 @@ def _table(title: str, names: Sequence[str], rows: Iterable[Sequence[str]], styl
     widths = [max(cell_len(text) for text in column) for column in zip(names, *rows, strict=True)]
 
     def laid_out(texts: Sequence[str]) -> str:
-        # Texts to the left, amounts to the right.
+        # Texts are aligned left, amounts right.
         cells = [
             text.ljust(width) if _is_name(name) else text.rjust(width)
             for text, width, name in zip(texts, widths, names, strict=True)

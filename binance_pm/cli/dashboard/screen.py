@@ -139,7 +139,7 @@ def waiting_lines(pools: Sequence[PoolState], width: int) -> list[Line]:
 
 
 def stream_lines(accounts: Iterable[AccountSnapshot]) -> list[Line]:
-    """Return how many user data streams are up and what they save, if any account has a stream."""
+    """Return how many user data streams are up and how much they save; empty if no account has a stream."""
     streamed = [one for one in accounts if one.stream != "off"]
     if not streamed:
         return []

@@ -276,7 +276,7 @@ class TestStory:
         assert StatusChanged in later <= {Reading, StatusChanged, ThresholdCrossed, BudgetTight}
 
     def test_one_account_places_an_order(self, recording: Recording) -> None:
-        """It is the account whose stream is followed."""
+        """The account whose stream is followed places the order."""
         assert recording.orders == [demo.STREAMED]
 
     def test_other_seeds_have_the_same_story(self) -> None:
@@ -304,7 +304,7 @@ class TestStream:
     """The user data stream of one account."""
 
     async def test_a_fill_is_shown_and_the_stream_recovers(self) -> None:
-        """The scenes of the stream, one right after the other, on a real socket."""
+        """The scenes of the stream run back to back on a real socket."""
         exchange = demo.made_exchange(seed=7, clock=demo.story_clock())
         scenes = [scene for scene in demo.STORY if scene.buys or scene.stream_fault]
         items: list[StreamItem] = []
@@ -345,7 +345,7 @@ class TestStream:
         ],
     )
     def test_an_item_is_one_line(self, item: StreamItem, what: str | None) -> None:
-        """Only fills and reports of the stream are shown."""
+        """Only fills, `StreamDown` and `StreamGap` are shown."""
         text = demo.describe_item(item, START)
 
         assert (None if text is None else " ".join(text.split()[1:])) == what

@@ -32,7 +32,7 @@ LISTEN_KEY: Final = "/papi/v1/listenKey"
 
 
 def checks_of(ended: Outcome) -> dict[str, dict[str, Any]]:
-    """Return the checks of an output in JSON by name; there is one account."""
+    """Return the checks of a JSON output for one account by name."""
     assert ended.err == ""
     return {check["name"]: check for check in map(json.loads, ended.out.splitlines())}
 
@@ -62,16 +62,16 @@ def by_name(checks: list[Check]) -> dict[str, Check]:
 
 
 def _close(connection: ServerConnection) -> None:
-    """Close a connection by a policy of the server."""
+    """Close a connection with a policy violation."""
     connection.protocol.send_close(1008)
     connection.send_data()
 
 
 class TestCommand:
-    """The command with a local exchange of its own."""
+    """The command with its own local exchange."""
 
     def test_every_check_is_reported_in_order(self, run: Any) -> None:
-        """Those of streams come before the budget; an order shows what both connections receive."""
+        """The checks of streams come before the budget; an order shows that both connections receive events."""
         ended = run("doctor", "--sandbox", "--stream", SECONDS, "--json")
 
         found = checks_of(ended)
@@ -103,18 +103,18 @@ class TestCommand:
     @pytest.mark.timeout(60)
     @pytest.mark.parametrize(("fault", "name", "verdict"), FAULTY)
     def test_each_fault_is_reported(self, run: Any, fault: str, name: str, verdict: str) -> None:
-        """One check has finding and advice, and the exit code is 1 if it failed."""
+        """One check has a finding and advice, and the exit code is 1 if the check failed."""
         ended = run("doctor", "--sandbox", "--stream", SECONDS, "--fault", fault, "--json")
 
         found = checks_of(ended)[name]
         assert (found["verdict"], bool(found["advice"]), ended.code) == (verdict, True, int(verdict == "failed"))
 
     def test_the_table_has_every_fault(self) -> None:
-        """A new fault needs a row."""
+        """Every fault has a row in the table of faults."""
         assert {fault for fault, *_ in self.FAULTY} == set(STREAM_FAULTS)
 
     def test_a_fault_of_streams_as_json(self, run: Any) -> None:
-        """It may name another product than that of the stream, and then has no effect."""
+        """A fault given as JSON is applied, and has no effect if the fault names another product."""
         ended = run(
             "doctor", "--sandbox", "--stream", SECONDS, "--json",
             "--fault", '{"kind": "break", "product": "pro"}',
@@ -128,13 +128,13 @@ class TestCommand:
          ("--sandbox", "--stream", '--fault={"kind": "fall"}')],
     )  # fmt: skip
     def test_wrong_usage(self, run: Any, arguments: tuple[str, ...]) -> None:
-        """One line says what is wrong."""
+        """Wrong usage is reported in one line."""
         ended = run("doctor", *arguments)
 
         assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
 
     def test_a_pin_of_another_form(self, run: Any) -> None:
-        """One line says so, and nothing is sent."""
+        """A pin of another form is reported in one line, and nothing is sent."""
         ended = run("doctor", "--sandbox", "--stream", "--pin", "sha256//canary")
 
         assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
@@ -148,7 +148,7 @@ class TestAccount:
     def test_the_listen_key_is_never_deleted_and_never_shown(
         self, run: Any, pm_sandbox: Sandbox, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Neither the output nor a log at any level shows it; the weight is what the documentation says."""
+        """Neither the output nor a log shows the listen key, and the weight is the documented one."""
         caplog.set_level(logging.DEBUG)
         ended = run("doctor", "--stream", SECONDS, "--json", **environment_of(pm_sandbox))
 
@@ -165,7 +165,7 @@ class TestAccount:
 
     @pytest.mark.pm_sandbox(accounts=1)
     def test_another_server_of_streams(self, run: Any, pm_sandbox: Sandbox) -> None:
-        """Its network path is checked as well; if it cannot be reached, the listen key is left alone."""
+        """The network path to another server is checked too; if it fails, no listen key is created."""
         with refusing_port() as port:
             environment = environment_of(pm_sandbox) | {"BINANCE_PM_STREAM_URL": f"ws://127.0.0.1:{port}"}
             ended = run("doctor", "--stream", SECONDS, "--json", **environment)
@@ -218,7 +218,7 @@ class TestExamination:
         assert found["pings"].finding.startswith("10 of 10 ")
 
     async def test_the_pings_of_the_server_are_counted(self) -> None:
-        """Their interval is shown."""
+        """The interval of the server's pings is shown."""
         with running_sandbox(accounts=1, streams=StreamRules(ping=0.2)) as pm:
             found = by_name(await examined(pm))
 
@@ -227,7 +227,7 @@ class TestExamination:
 
     @pytest.mark.parametrize("backend", ["asyncio", "trio"])
     def test_a_server_that_refuses_connections(self, backend: str) -> None:
-        """A made-up key is refused as well, by the status."""
+        """A server that refuses handshakes also refuses a made-up key, and the status is shown."""
         with running_sandbox(accounts=1) as pm, stream_server() as server:
             server.refuse = lambda: Response(401, "", Headers({"Content-Length": "0"}))
             found = by_name(anyio.run(partial(examined, pm, url=server.url), backend=backend))
@@ -238,7 +238,7 @@ class TestExamination:
         assert found["pings"].verdict == "not checked"
 
     async def test_a_server_that_closes_connections(self) -> None:
-        """The code is shown."""
+        """The close code of the server is shown."""
         with running_sandbox(accounts=1) as pm, stream_server() as server:
             server.greet = _close
             found = by_name(await examined(pm, url=server.url))
@@ -249,7 +249,7 @@ class TestExamination:
 
     @pytest.mark.parametrize("is_shared", [True, False])
     async def test_two_api_keys_of_one_account(self, *, is_shared: bool) -> None:
-        """Whether they share a listen key is seen, because their balances are equal."""
+        """Equal balances show whether two API keys of one account share a listen key."""
         with running_sandbox(accounts=1) as pm:
             one, other = target_of(pm, "one"), target_of(pm, "two", key="ed25519")
             if not is_shared:
@@ -264,7 +264,7 @@ class TestExamination:
         assert ("have the same listen key" if is_shared else "each API key has its own") in sharing.finding
 
     async def test_a_pro_account_is_watched_on_its_own_stream(self) -> None:
-        """Its listen key is that of USD-M futures; the account of the other product keeps its stream."""
+        """A Pro account uses the listen key of USD-M futures, and another account its own stream."""
         with running_sandbox(accounts=2) as pm:
             targets = [target_of(pm, "span", product="span", read=("span_account",)), target_of(pm, "pm", place=1)]
             checks = await examined(pm, *targets)
@@ -275,7 +275,7 @@ class TestExamination:
         assert [check.verdict for check in checks if check.name == "update_time"] == ["not checked", "ok"]
 
     async def test_a_failing_account_does_not_stop_the_others(self) -> None:
-        """Each account has its own checks, and the unknown key is tried once."""
+        """Each account has its own checks, and the made-up key is tried once."""
         with running_sandbox(accounts=2) as pm:
             refused = Fault(
                 method="POST", path=LISTEN_KEY, account=pm.accounts[0].label, status=401, code=-2015, msg="x"
@@ -288,7 +288,7 @@ class TestExamination:
         assert [check.name for check in checks].count("unknown_key") == 1
 
     async def test_a_missing_extra_is_a_failure(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The advice is to install it; all other checks are made."""
+        """The advice for a missing extra is to install it, and all other checks are made."""
 
         def find_nothing(_: str) -> None:
             return None
@@ -302,7 +302,7 @@ class TestExamination:
         assert found["permissions"].verdict == "ok"
 
     async def test_ends_within_its_time_limit(self) -> None:
-        """If POST is not answered, the stream counts as not checked."""
+        """If POST is not answered, the checks of the stream are not made."""
         with running_sandbox(accounts=1) as pm:
             pm.inject(Fault(method="POST", path=LISTEN_KEY, delay=30))
             with anyio.fail_after(10):
@@ -312,7 +312,7 @@ class TestExamination:
         assert found["keepalive"].verdict == "not checked"
 
     async def test_cancelling_leaves_no_connection_open(self) -> None:
-        """The connections are closed within two seconds."""
+        """A cancelled examination closes its connections within two seconds."""
         with running_sandbox(accounts=1) as pm:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(partial(examined, pm, seconds=30.0))

@@ -53,7 +53,7 @@ def is_there(process: int) -> bool:
 
 
 def test_the_kinds_are_the_events_of_a_fleet() -> None:
-    """The default kinds are all except those of every reading and of every change of a position or a balance."""
+    """By default, the program runs for all events except readings and changes of positions and balances."""
     frequent = {"Reading", "PositionChanged", "BalanceChanged"}
     assert set(get_args(EventKind)) == {kind.__name__ for kind in get_args(FleetEvent)}
     assert set(STATE_KINDS) == {kind.__name__ for kind in get_args(StateEvent)} == {*get_args(EventKind)} - frequent

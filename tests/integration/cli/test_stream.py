@@ -47,7 +47,7 @@ def without_nulls(text: str) -> dict[str, Any]:
     ],
 )
 def test_an_item_is_one_line(item: StreamItem, text: str) -> None:
-    """With its time and its fields, and without a listen key."""
+    """An item is one line with its time and its fields, without a listen key."""
     line = as_text(item)
 
     assert "\n" not in line
@@ -58,7 +58,7 @@ def test_an_item_is_one_line(item: StreamItem, text: str) -> None:
 
 @pytest.mark.parametrize("name", ["ORDER_TRADE_UPDATE", "executionReport", "PM_PRO_ACCOUNT_UPDATE", "error"])
 def test_an_item_is_one_json_object(name: str) -> None:
-    """With the exchange's names of the fields; a field that the event does not have is null."""
+    """The object has the exchange's field names, and null for a missing field."""
     item = item_of(name)
 
     expected = {"type": type(item).__name__, "event": without_nulls(json.dumps(sample(name)))}
@@ -66,7 +66,7 @@ def test_an_item_is_one_json_object(name: str) -> None:
 
 
 def test_events_and_gaps_are_printed_until_interrupted(tmp_path: Path) -> None:
-    """One JSON object per line, as they arrive."""
+    """Each item is printed as one JSON object per line when it arrives."""
     out = tmp_path / "out"
     with running_sandbox(accounts=1) as pm:
         with out.open("wb") as file:
@@ -89,7 +89,7 @@ def test_events_and_gaps_are_printed_until_interrupted(tmp_path: Path) -> None:
 
 
 def test_a_wrong_key_is_an_error_in_one_line() -> None:
-    """The command ends with the code of failures."""
+    """A wrong key is reported in one line, and the exit code is that of a failure."""
     with running_sandbox(accounts=1) as pm:
         began = time.monotonic()
         done = run_process("stream", **(environment_of(pm) | {"BINANCE_PM_API_KEY": "k" * 64}))

@@ -28,7 +28,7 @@ def requests_to(pm: Sandbox, path: str) -> int:
 
 
 async def test_a_change_is_emitted_at_once_and_a_calm_account_is_read_half_as_often() -> None:
-    """The next reading is half a minute away."""
+    """A change is emitted although the next reading is due only half a minute later."""
     async with sandbox() as pm, pm.session() as session:
         members = [Member(pm.client(session=session), stream=True)]
         async with Fleet(members, floor=20, ceiling=30) as fleet, pm.client(session=session) as trader:
@@ -54,7 +54,7 @@ async def test_a_change_is_emitted_at_once_and_a_calm_account_is_read_half_as_of
 
 
 async def test_a_pro_account_is_not_polled_while_its_stream_brings_the_figures() -> None:
-    """The figures of every update are a reading."""
+    """Each update of a Pro account is emitted as a reading."""
     async with sandbox(streams=StreamRules(pro_update=0.2)) as pm, pm.session() as session:
         client = pm.client(11, session=session)
         async with Fleet([Member(client, product="pm_pro", stream=True)], floor=0.3, ceiling=0.3) as fleet:
@@ -77,7 +77,7 @@ async def test_a_pro_account_is_not_polled_while_its_stream_brings_the_figures()
 
 
 async def test_an_account_is_read_as_usual_while_its_stream_is_down() -> None:
-    """And at once when the stream is up again, because a change may have been missed."""
+    """An account is read as usual while its stream is down, and at once when the stream is up again."""
     async with sandbox() as pm, Fleet([Member(pm.client(), stream=True)], floor=20, ceiling=30) as fleet:
         events = fleet.watch()
         await first(events, lambda event: isinstance(event, Reading))
@@ -94,7 +94,7 @@ async def test_an_account_is_read_as_usual_while_its_stream_is_down() -> None:
 async def test_without_the_extra_the_account_is_polled(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A warning says what to install."""
+    """Without the extra, the account is polled, and a warning says what to install."""
     monkeypatch.setattr("binance_pm.fleet.fleet.streams_are_installed", lambda: False)
     async with sandbox() as pm, Fleet([Member(pm.client(), stream=True)]) as fleet:
         await first(fleet.watch(), lambda event: isinstance(event, Reading))

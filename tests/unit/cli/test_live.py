@@ -1,4 +1,4 @@
-"""``binance-pm live``: what it prints and shows of an account."""
+"""The output and the screen of ``binance-pm live``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def lines(*arguments: str, count: int, **environment: str) -> list[str]:
 
 
 def test_prints_one_line_for_each_part_of_the_account(pm: Sandbox) -> None:
-    """Without a terminal."""
+    """Without a terminal, the command prints one line for each part of the account."""
     printed = lines("--part", "um", count=8, **environment_of(pm))
 
     assert printed[0].split()[1:] == ["account", "current"]
@@ -51,7 +51,7 @@ def test_prints_one_line_for_each_part_of_the_account(pm: Sandbox) -> None:
 
 
 def test_prints_json(pm: Sandbox, tmp_path: Path) -> None:
-    """One object for each change, the first with the whole state; the account is one of a file."""
+    """The command prints one JSON object per change for an account of a file, the first with the whole state."""
     file = accounts_file(tmp_path, [account.label for account in pm.accounts])
     label = pm.accounts[1].label
 
@@ -64,7 +64,7 @@ def test_prints_json(pm: Sandbox, tmp_path: Path) -> None:
 
 
 def test_fills_the_screen_until_q(pm: Sandbox) -> None:
-    """The terminal is restored."""
+    """The command fills the screen until `q`, and then restores the terminal."""
     with at_terminal("live", "desk", "--part", "um", **environment_of(pm)) as screen:
         screen.wait_for("open orders")
         screen.type("q")
@@ -77,7 +77,7 @@ def test_fills_the_screen_until_q(pm: Sandbox) -> None:
     ("arguments", "said"), [(["--part", "spot"], "spot"), (["desk", "--accounts", "FILE"], "no account desk")]
 )
 def test_refuses_what_it_cannot_show(pm: Sandbox, tmp_path: Path, arguments: list[str], said: str) -> None:
-    """The text names it."""
+    """The error names the part, account or option that is invalid."""
     file = accounts_file(tmp_path, [account.label for account in pm.accounts])
     given = [str(file) if one == "FILE" else one for one in arguments]
 

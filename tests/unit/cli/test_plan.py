@@ -147,7 +147,7 @@ def test_json_of_an_adaptive_plan(run: Any, path: str) -> None:
 
 
 def test_streams_show_what_they_save(run: Any, path: str) -> None:
-    """Each pool has the weight per minute that is saved; the listen keys of Pro accounts need some of another."""
+    """The plan shows the saved weight of each pool; listen keys of Pro accounts use another pool."""
     ended = run("plan", "--accounts", path, "--streams")
     plan = json.loads(run("plan", "--accounts", path, "--streams", "--json").out)
 
@@ -165,7 +165,7 @@ def test_streams_show_what_they_save(run: Any, path: str) -> None:
     ("arguments", "verdict"),
     [
         (("10",), "each is read every 30 s"),
-        (("10", "--product", "pm_pro"), "streams bring all figures"),
+        (("10", "--product", "pm_pro"), "all figures come from user data streams"),
         (("1",), "of 1 account save 49 per minute"),
         (("400",), "does not fit"),
     ],

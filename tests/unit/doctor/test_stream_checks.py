@@ -1,4 +1,4 @@
-"""What is found about user data streams; tests/messages has the texts."""
+"""The findings about user data streams; tests/messages has the texts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ OK, TOLD, BAD, OPEN = ("ok", False), ("warning", True), ("failed", True), ("not 
 
 
 def test_every_check_is_made_in_order() -> None:
-    """Each has the label of the account."""
+    """Every check is made in order, with the label of the account."""
     checks = [check("desk", facts(arrival(order()))) for check in STREAM_CHECKS.values()]
 
     assert [check.name for check in checks] == list(STREAM_CHECKS)
@@ -78,7 +78,7 @@ def test_every_check_is_made_in_order() -> None:
     ],
 )
 def test_listen_key(changes: dict[str, Any], expected: tuple[Verdict, bool]) -> None:
-    """POST must return the same key each time, and no key may expire meanwhile."""
+    """POST must return the same key each time, and no key may expire during the watch."""
     assert outcome(check_listen_key("desk", facts(**changes))) == expected
 
 
@@ -93,7 +93,7 @@ def test_listen_key(changes: dict[str, Any], expected: tuple[Verdict, bool]) -> 
     ],
 )
 def test_keepalive(changes: dict[str, Any], expected: tuple[Verdict, bool]) -> None:
-    """A key that PUT does not find right after POST was deleted."""
+    """If PUT does not find the key right after POST, the key was deleted."""
     assert outcome(check_keepalive("desk", facts(**changes))) == expected
 
 
@@ -120,14 +120,14 @@ def test_keepalive(changes: dict[str, Any], expected: tuple[Verdict, bool]) -> N
         # An event that was pushed before the second connection was open says nothing about it.
         ({"older": connection(arrival(order(), at=1.5)), "newer": connection(opened_at=2.0)}, OK, "no event"),
         ({"older": never_open(), "newer": never_open()}, BAD, "refused"),
-        ({"newer": never_open()}, TOLD, "a second one"),
+        ({"newer": never_open()}, TOLD, "a second connection"),
         ({"older": connection(ended_at=4.0, why_ended="it broke")}, TOLD, "older of two connections"),
         ({"newer": connection(ended_at=4.0, why_ended="it broke")}, TOLD, "after 3.0 s: it broke"),
         ({"first": LOST, "second": None}, OPEN, "see listen_key"),
     ],
 )
 def test_connections(changes: dict[str, Any], expected: tuple[Verdict, bool], what: str) -> None:
-    """Both must stay open, and receive every event that was pushed while both were open."""
+    """Both connections must stay open, and receive every event that was pushed while both were open."""
     check = check_connections("desk", facts(**changes))
 
     assert outcome(check) == expected
@@ -148,7 +148,7 @@ def test_pings(older: ConnectionFacts, expected: tuple[Verdict, bool]) -> None:
 
 
 def test_pings_need_a_connection() -> None:
-    """Without one, nothing is found."""
+    """Without an open connection, pings are not checked."""
     assert outcome(check_pings("desk", facts(older=never_open(), newer=never_open()))) == OPEN
 
 
@@ -188,12 +188,12 @@ class TestEvents:
             (order() | {"o": order()["o"] | {"zz": "secret"}}, "unknown fields: o.zz"),
             (moved(at=1) | {"a": moved(at=1)["a"] | {"B": [{**moved(at=1)["a"]["B"][0], "zz": "secret"}]}}, "a.B.zz"),
             ({"e": "NEW_EVENT", "E": 1, "listenKey": "secret"}, "NEW_EVENT is an unknown type with the fields E, e"),
-            (b'{"e":"ORDER_TRADE_UPDATE", "o": {"secret', "1 not valid, the first: the body is not JSON"),
+            (b'{"e":"ORDER_TRADE_UPDATE", "o": {"secret', "1 invalid, the first: the body is not JSON"),
             ({"e": "\n" * 5 + "n" * 99, "E": 1}, f": {'n' * 40} 1; {'n' * 40} is an unknown type"),
         ],
     )
-    def test_what_is_not_known_is_named(self, message: dict[str, Any] | bytes, what: str) -> None:
-        """By names, without values."""
+    def test_unknown_types_and_fields_are_named(self, message: dict[str, Any] | bytes, what: str) -> None:
+        """Unknown types and fields are listed by name, without values."""
         check = check_events("desk", facts(arrival(message)))
 
         assert outcome(check) == TOLD
@@ -201,13 +201,13 @@ class TestEvents:
         assert "secret" not in check.finding
 
     def test_many_names_are_cut(self) -> None:
-        """The line stays short."""
+        """A long list of names is cut."""
         check = check_events("desk", facts(arrival(order(**{f"z{number:02}": 1 for number in range(30)}))))
 
         assert "z11 and 18 more" in check.finding
 
     def test_a_wrapped_event_is_unwrapped(self) -> None:
-        """The name of its stream, which is the listen key, is no field."""
+        """The name of the stream in a wrapper, which is the listen key, does not count as a field."""
         check = check_events("desk", facts(arrival({"stream": "secret", "data": order()})))
 
         assert outcome(check) == OK
@@ -230,7 +230,7 @@ class TestEvents:
         ],
     )
     def test_silence(self, changes: dict[str, Any], expected: tuple[Verdict, bool]) -> None:
-        """It is normal on Portfolio Margin; on Portfolio Margin Pro, an update is due every 5 s."""
+        """Silence is normal on Portfolio Margin; on Portfolio Margin Pro, an update is due every 5 s."""
         assert outcome(check_events("desk", facts(**changes))) == expected
 
 
@@ -241,7 +241,7 @@ def test_event_time(late: float, expected: tuple[Verdict, bool]) -> None:
 
 
 def test_event_time_needs_an_event_with_a_time() -> None:
-    """An event of an unknown type has none."""
+    """The time of events is not checked if all events are of unknown types."""
     assert outcome(check_event_time("desk", facts(arrival({"e": "NEW_EVENT"})))) == OPEN
 
 
@@ -249,9 +249,13 @@ def test_event_time_needs_an_event_with_a_time() -> None:
     ("changes", "expected", "what"),
     [
         ({}, OK, "0 of 2 balances and in 0 of 2 positions"),
-        ({"older": connection(arrival(moved()))}, OK, "1 of 1 positions"),
-        ({"older": connection(arrival(moved(at=POSITION_TIME - 5)))}, OK, "0 of 1 positions"),
-        ({"older": connection(arrival(moved(at=POSITION_TIME + 5)))}, TOLD, "BTCUSDT as before the last event"),
+        ({"older": connection(arrival(moved()))}, OK, "1 of 1 changed positions"),
+        ({"older": connection(arrival(moved(at=POSITION_TIME - 5)))}, OK, "0 of 1 changed positions"),
+        (
+            {"older": connection(arrival(moved(at=POSITION_TIME + 5)))},
+            TOLD,
+            "BTCUSDT in the state before the last event",
+        ),
         ({"answers": {"balance": LOST, "um_account": LOST}}, ("not checked", True), "no answer"),
         ({"answers": {}}, OPEN, "see listen_key"),
         ({"product": "pro"}, OPEN, "Portfolio Margin only"),
@@ -266,7 +270,7 @@ def test_update_time(changes: dict[str, Any], expected: tuple[Verdict, bool], wh
 
 
 def test_update_times_of_zero_are_counted() -> None:
-    """As the exchange was seen to send for balances."""
+    """Balances with an `updateTime` of 0 are counted."""
     balances = [msgspec.structs.replace(one, update_time=0) for one in answer("balance")]
 
     check = check_update_time("desk", facts(answers={"balance": balances, "um_account": answer("um_account")}))
@@ -285,7 +289,7 @@ def test_update_times_of_zero_are_counted() -> None:
     ],
 )
 def test_unknown_key(found: UnknownKeyFacts, expected: tuple[Verdict, bool]) -> None:
-    """The stream is right either way: only a failure to connect answers nothing."""
+    """Every treatment of an unknown key is fine; only a failure to connect leaves the question open."""
     check = check_unknown_key("stream.example", found)
 
     assert outcome(check) == expected
@@ -293,7 +297,7 @@ def test_unknown_key(found: UnknownKeyFacts, expected: tuple[Verdict, bool]) -> 
 
 
 def of_key(key: str, **changes: Any) -> StreamFacts:
-    """Return what was observed of a stream with a listen key."""
+    """Return observations of a stream with a listen key."""
     secret = Secret(key)
     return facts(first=secret, second=secret, last=secret, **changes)
 
@@ -304,16 +308,16 @@ ELSEWHERE: dict[str, Any] = {"balance": [], "um_account": answer("um_account")}
 @pytest.mark.parametrize(
     ("watched", "verdict", "what"),
     [
-        ({"a": of_key("1")}, "not checked", "two of them"),
+        ({"a": of_key("1")}, "not checked", "two API keys of one account"),
         ({"a": of_key("1"), "b": of_key("1")}, "ok", "same listen key"),
         ({"a": of_key("1"), "b": of_key("2")}, "ok", "each API key has its own"),
-        ({"a": of_key("1"), "b": of_key("2", answers=ELSEWHERE)}, "not checked", "no two of them"),
-        ({"a": of_key("1"), "b": of_key("1", product="pro")}, "not checked", "two of them"),
-        ({"a": of_key("1"), "b": facts(first=LOST, second=None)}, "not checked", "two of them"),
+        ({"a": of_key("1"), "b": of_key("2", answers=ELSEWHERE)}, "not checked", "no two seem to"),
+        ({"a": of_key("1"), "b": of_key("1", product="pro")}, "not checked", "two API keys of one account"),
+        ({"a": of_key("1"), "b": facts(first=LOST, second=None)}, "not checked", "two API keys of one account"),
     ],
 )
 def test_key_sharing(watched: dict[str, StreamFacts], verdict: Verdict, what: str) -> None:
-    """Equal balances show that two API keys are of one account."""
+    """Equal balances show that two API keys belong to one account."""
     check = check_key_sharing(watched)
 
     assert check.verdict == verdict
@@ -340,7 +344,7 @@ def test_open_questions_are_listed(watched: dict[str, StreamFacts], questions: l
 
 
 def test_no_finding_shows_a_listen_key() -> None:
-    """Neither a check nor the printed form of what was observed does."""
+    """Neither a check nor the printed form of the observations shows a listen key."""
     observed = facts(arrival(EXPIRED), arrival({"e": "NEW", "listenKey": "canary"}), arrival(b'["canary"]'))
 
     checks = [check("desk", observed) for check in STREAM_CHECKS.values()]

@@ -52,7 +52,7 @@ def test_pools_do_not_stretch_each_other() -> None:
 
 
 def test_a_stream_halves_what_a_calm_account_needs() -> None:
-    """An account in danger is read as often as any other."""
+    """A stream halves the need of a calm account, but an account in danger is read as often as without a stream."""
     whole = forecast(Budget(), [PM] * 4, floor=1.0, ceiling=15.0, streams=["pm", "pm", None, None])
 
     streamed, polled = whole.groups
@@ -66,7 +66,7 @@ def test_a_stream_halves_what_a_calm_account_needs() -> None:
 
 
 def test_a_stream_replaces_the_polls_of_a_pro_account() -> None:
-    """It brings the figures of the account every five seconds."""
+    """A stream of a Pro account replaces its polls, because it pushes the figures every five seconds."""
     whole = forecast(Budget(), [("pro_account",)], floor=1.0, ceiling=15.0, streams=["pro"])
 
     assert whole.groups[0].read == ()
@@ -80,7 +80,7 @@ def test_a_stream_replaces_the_polls_of_a_pro_account() -> None:
 
 
 def test_a_stream_does_not_replace_the_polls_of_a_span_account() -> None:
-    """It tells neither of positions nor of margins; its listen key counts in another pool."""
+    """A SPAN account is polled as without a stream, and its listen key counts in another pool."""
     (group,) = (whole := forecast(Budget(), [SPAN], floor=1.0, ceiling=15.0, streams=["pro"])).groups
 
     assert (group.read, group.wished, group.calm, group.stream) == (SPAN, 15.0, 15.0, True)
@@ -88,7 +88,7 @@ def test_a_stream_does_not_replace_the_polls_of_a_span_account() -> None:
 
 
 def test_the_confirmations_of_many_listen_keys_are_less_frequent() -> None:
-    """Together they take at most 1 % of the limit."""
+    """The confirmations of many listen keys together take at most 1 % of the limit."""
     streams: list[StreamProduct | None] = ["pm"] * 200
     whole = forecast(Budget(), [PM] * 200, floor=1.0, ceiling=100.0, streams=streams)
 
@@ -96,7 +96,7 @@ def test_the_confirmations_of_many_listen_keys_are_less_frequent() -> None:
 
 
 def test_nothing_is_saved_without_streams() -> None:
-    """The pools are those of the readings."""
+    """Without streams, the plan has only the pools of the readings."""
     whole = made(PM, SPAN)
 
     assert whole.saved == 0
