@@ -107,7 +107,7 @@ class BudgetLimiter:
             return None
 
     def held(self, pool: Pool) -> int | None:
-        """The usage that a snapshot shows: a whole snapshot also counts the waiting calls, on every arrival."""
+        """The used weight of a snapshot; a whole snapshot would also count the waiting calls on every arrival."""
         ledger = self.budget._table.ledgers.get(pool)
         return 0 if ledger is None else ledger.most_used(self.budget._origins.bounds(pool.origin))
 

@@ -30,7 +30,7 @@ from tests.simulation.live_exchange import EPOCH, ModelExchange, Order, Truth
 from tests.simulation.virtual import run
 
 SECONDS: Final = 240.0
-"""How long a run lasts."""
+"""The duration of a run in seconds."""
 _VERIFY: Final = 60.0
 _CALL: Final = CallInfo("read", "sim")
 
@@ -48,7 +48,7 @@ class ModelClock:
 
 
 class ModelSession:
-    """What the live account uses of a session and its budget."""
+    """The members of a session and its budget that the live account uses."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.budget: Final = self
@@ -79,14 +79,14 @@ class ModelStream:
         """When the last event of each type arrives: events of one type keep their order."""
         self.is_up: bool = False
         self.is_lossy: bool = False
-        """Whether events are lost and the stream does not know."""
+        """Whether events are lost without a report."""
         self.is_late: bool = False
         self.lost_at: float | None = None
         """When an event was lost without a gap."""
         self.gap_at: float = 0.0
         self.restarts: int = 0
         self.comes_up_after: float = 0.0
-        """How many seconds after it was entered the stream is up for the first time."""
+        """Seconds from entering the stream until it is up for the first time."""
 
     @property
     def age(self) -> float:
@@ -99,7 +99,7 @@ class ModelStream:
         return not self._under_way
 
     def observed_by(self, observer: Callable[[Any], None]) -> Self:
-        """Call a function with everything."""
+        """Call a function with each item."""
         self._observers.append(observer)
         return self
 
@@ -144,7 +144,7 @@ class ModelStream:
             self._tell(heapq.heappop(self._under_way)[2])
 
     def swallow(self) -> None:
-        """Lose an event that is under way, without knowing."""
+        """Lose an event that is under way, without a report."""
         if self._under_way:
             _, _, event = self._under_way.pop(self._random.randrange(len(self._under_way)))
             heapq.heapify(self._under_way)
@@ -163,7 +163,7 @@ class ModelStream:
             self._gap(None)
 
     def fall(self, why: str) -> None:
-        """Lose the connection with all that is under way."""
+        """Lose the connection and all events that are under way."""
         if self.is_up:
             self.is_up = self.is_lossy = False
             self._under_way.clear()
@@ -186,7 +186,7 @@ class ModelStream:
 
 
 class ModelClient:
-    """Makes the calls: slowly, sometimes without success, sometimes with a stale response."""
+    """A client whose calls are slow, and sometimes fail or return a stale response."""
 
     def __init__(
         self, random: Random, exchange: ModelExchange, session: ModelSession, stale: float, label: str = "sim"
@@ -234,7 +234,7 @@ class ModelClient:
 
 
 def differences(live: LiveAccount, truth: Truth) -> list[str]:
-    """Return what the live account has wrong."""
+    """Return the errors of the live account."""
     positions = {(one.market, one.symbol): one for one in live.positions.values()}
     found = [
         f"position {key}: {positions.get(key)} instead of {truth.positions.get(key)}"
@@ -283,7 +283,7 @@ class Run:
         self.failures: Final[list[str]] = []
 
     async def work(self) -> None:
-        """Let the exchange, the faults and the looks go on until the end."""
+        """Run the exchange, the faults and the comparisons until the end."""
         clock = asyncio.get_running_loop().time
         self._clock = clock
         self._stream = stream = ModelStream(self._random, clock)

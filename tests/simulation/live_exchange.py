@@ -1,4 +1,4 @@
-"""A model of the exchange for the live account: what is true, what is pushed, and what stale responses show."""
+"""A model of the exchange for the live account: its true state, the pushed events, and stale responses."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ class Wallet(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """What is true at one moment."""
+    """The true state at one moment."""
 
     positions: Mapping[tuple[str, str], Position] = {}
     wallets: Mapping[tuple[str, str], Wallet] = {}
     orders: Mapping[tuple[str, str, int], Order] = {}
     waiting: Mapping[tuple[str, int], Order] = {}
-    """Orders that wait for a price."""
+    """Orders that wait for a trigger price."""
 
 
 @cache
@@ -108,15 +108,15 @@ class ModelExchange:
 
     @property
     def now(self) -> Truth:
-        """What is true now."""
+        """The current true state."""
         return self._past[-1]
 
     def at(self, time: float) -> Truth:
-        """Return what was true at a time."""
+        """Return the true state at a time."""
         return self._past[max(bisect_right(self._times, time) - 1, 1)]
 
     def act(self) -> None:
-        """Let something happen at random."""
+        """Make a random change."""
         acts = (self._trade, self._place, self._fill, self._fill, self._cancel, self._move, self._wait, self._trigger)
         self._random.choice(acts)()
 
@@ -154,7 +154,7 @@ class ModelExchange:
             self._put(order._replace(status="CANCELED", time=self._time()), "CANCELED")
 
     def _trade(self) -> None:
-        """Change a position without an order that the account knows, sometimes twice in one millisecond."""
+        """Change a position without an order of the account, sometimes twice in one millisecond."""
         market = self._random.choice(("um", "cm"))
         symbol, time = self._random.choice(SYMBOLS[market]), self._time()
         held = self.now.positions.get((market, symbol))

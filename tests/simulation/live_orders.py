@@ -47,7 +47,7 @@ _CALL: Final = CallInfo("um.new_order", "sim", "key", write=True, find_out="Ask.
 
 
 class OrderSession:
-    """What resolving uses of a session and its budget."""
+    """The members of a session and its budget that resolving uses."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.budget: Final = self
@@ -65,7 +65,7 @@ class OrderSession:
 
 
 class WatchedStream(ModelStream):
-    """A stream that tells waiting callers of orders, as the stream of a client does."""
+    """A stream that passes events of orders on to waiting callers, as the stream of a client does."""
 
     def __init__(self, random: Random, session: OrderSession) -> None:
         super().__init__(random, session.monotonic)
@@ -133,7 +133,7 @@ class OrderClient:
         self.key_id: Final = "key"
         self.session: Any = session
         self.at_once: Final[dict[str, bool]] = {}
-        """What a query says as soon as the response is lost."""
+        """The result of a query right after the response is lost."""
 
     def origin(self, endpoint: Any) -> str:
         """Return the origin of an endpoint."""

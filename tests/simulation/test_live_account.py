@@ -11,7 +11,7 @@ from tests.support.coverage import unmeasured
 
 @pytest.mark.parametrize("seed", range(1, 16))
 def test_a_confirmed_account_is_right(seed: int) -> None:
-    """Responses are stale by up to 5 s, and the stream has every fault."""
+    """A confirmed account is right although responses are stale by up to 5 s and the stream has every fault."""
     with unmeasured():
         one = simulate(seed)
 
@@ -20,7 +20,7 @@ def test_a_confirmed_account_is_right(seed: int) -> None:
 
 
 def test_responses_that_are_staler_than_allowed_are_noticed() -> None:
-    """The comparison finds what is wrong if there is something to find."""
+    """The comparison finds errors if responses are staler than allowed."""
     with unmeasured():
         wrong = [failure for seed in range(1, 9) for failure in simulate(seed, stale=60.0).failures]
 
@@ -30,7 +30,7 @@ def test_responses_that_are_staler_than_allowed_are_noticed() -> None:
 
 @pytest.mark.parametrize("has_stream", [True, False], ids=["live account", "no stream"])
 def test_outcomes_of_orders_are_true(*, has_stream: bool) -> None:
-    """The response to every placement is lost, and queries lag by up to 3 s."""
+    """Outcomes are true although each response to a placement is lost and queries lag by up to 3 s."""
     with unmeasured():
         one = place(7, 400, has_stream=has_stream)
 

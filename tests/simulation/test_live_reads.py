@@ -1,4 +1,4 @@
-"""When a live account reads what, in virtual time against a model exchange."""
+"""The order and times of a live account's reads, in virtual time against a model exchange."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.simulation.virtual import run
 from tests.support.stream_messages import account_update
 
 Request = tuple[float, str, str]
-"""When, by which account, and which endpoint."""
+"""Time, account and endpoint of a request."""
 
 
 class RecordingClient(ModelClient):
@@ -72,7 +72,7 @@ class Desk:
         return Account(label, self.session, self.log, options)
 
     def names(self, label: str = "one") -> list[str]:
-        """Return what an account has requested."""
+        """Return the requests of an account."""
         return [name for _, who, name in self.log if who == label]
 
 
@@ -86,10 +86,10 @@ def on_a_desk(body: Callable[[Desk], Coroutine[Any, Any, None]]) -> None:
 
 
 class TestTiers:
-    """What is read first."""
+    """The order of reads."""
 
     def test_nothing_is_read_before_the_stream_is_up(self) -> None:
-        """A snapshot from before the connection would miss what happens until it is open."""
+        """No part is read before the stream is up, because changes until then would be missed."""
 
         async def body(desk: Desk) -> None:
             account = desk.account(parts={"um.positions"})
@@ -103,7 +103,7 @@ class TestTiers:
         on_a_desk(body)
 
     def test_positions_come_before_orders_and_orders_before_risk(self) -> None:
-        """The tiers of one account follow each other."""
+        """The positions of an account are read before its orders, and its orders before its risk figures."""
 
         async def body(desk: Desk) -> None:
             async with desk.account().live:
@@ -115,7 +115,7 @@ class TestTiers:
         on_a_desk(body)
 
     def test_orders_of_an_account_wait_for_the_positions_of_all(self) -> None:
-        """Reading orders takes long, and everybody trades by positions."""
+        """The orders of an account are read after the positions of all accounts."""
 
         async def body(desk: Desk) -> None:
             fast, slow = desk.account("fast"), desk.account("slow")
@@ -130,8 +130,8 @@ class TestTiers:
 
         on_a_desk(body)
 
-    def test_an_account_that_cannot_be_read_keeps_nobody_waiting(self) -> None:
-        """Its reads are repeated with growing pauses."""
+    def test_an_account_that_cannot_be_read_delays_no_other_account(self) -> None:
+        """Failed reads of an account are repeated after growing pauses, and delay no other account."""
 
         async def body(desk: Desk) -> None:
             good, bad = desk.account("good"), desk.account("bad")
@@ -148,7 +148,7 @@ class TestTiers:
         on_a_desk(body)
 
     def test_gap_after_gap_does_not_use_up_the_weight(self) -> None:
-        """The first two are read at once, and later ones after pauses that grow."""
+        """After the first two gaps, parts are read at once; after later gaps, they are read after growing pauses."""
 
         async def body(desk: Desk) -> None:
             account = desk.account(verify_every=1e6)
@@ -169,7 +169,7 @@ class TestTiers:
         on_a_desk(body)
 
     def test_an_event_from_the_future_is_read_and_not_merged(self) -> None:
-        """Nothing that follows could replace it."""
+        """An event from the future causes a read and is not merged, because no later event could replace it."""
 
         async def body(desk: Desk) -> None:
             account = desk.account(parts={"um.positions"})
@@ -185,7 +185,7 @@ class TestTiers:
         on_a_desk(body)
 
     def test_an_account_that_is_down_is_waited_for_a_while(self) -> None:
-        """After a mass drop, streams come back one after the other."""
+        """After a mass drop, reads wait for a limited time for accounts that are still down."""
 
         async def body(desk: Desk) -> None:
             good, lost = desk.account("good"), desk.account("lost")
@@ -202,10 +202,10 @@ class TestTiers:
 
 
 class TestRepeatedReads:
-    """What is read again."""
+    """Reads that verify the account."""
 
     def test_confirm_the_account_and_go_on(self) -> None:
-        """Ten seconds later, and then every five minutes."""
+        """Parts are read again ten seconds later, and then every five minutes."""
 
         async def body(desk: Desk) -> None:
             async with desk.account(parts={"um.positions"}).live as live:
@@ -222,7 +222,7 @@ class TestRepeatedReads:
         on_a_desk(body)
 
     def test_use_a_tenth_of_the_limit(self) -> None:
-        """Their interval grows with the number of accounts."""
+        """The interval of repeated reads grows with the number of accounts."""
 
         async def body(desk: Desk) -> None:
             accounts = [desk.account(f"{number}", verify_every=60.0) for number in range(40)]
@@ -238,7 +238,7 @@ class TestRepeatedReads:
         on_a_desk(body)
 
     def test_notice_an_event_that_the_stream_has_lost(self) -> None:
-        """The stream reconnects 15 s after the read that shows the change."""
+        """If a read shows a change without an event, the stream reconnects 15 s later."""
 
         async def body(desk: Desk) -> None:
             account = desk.account(parts={"um.positions", "um.orders"})
@@ -257,7 +257,7 @@ class TestRepeatedReads:
         on_a_desk(body)
 
     def test_query_an_order_that_is_missing_from_the_list(self) -> None:
-        """An order is never dropped because a list does not name it."""
+        """An order that is missing from the list is queried before it is dropped."""
 
         async def body(desk: Desk) -> None:
             account = desk.account(parts={"um.orders"}, verify_every=20.0)
@@ -274,10 +274,10 @@ class TestRepeatedReads:
 
 
 class TestRisk:
-    """The figures that no event keeps current."""
+    """The risk figures, which no event keeps current."""
 
     def test_are_read_until_the_state_is_normal(self) -> None:
-        """A return to NORMAL is not pushed."""
+        """The risk figures are read until the state is NORMAL, because a return to NORMAL is not pushed."""
 
         async def body(desk: Desk) -> None:
             account = desk.account(parts={"risk"}, verify_every=1e6)
@@ -299,7 +299,7 @@ class TestLife:
     """Entering and leaving."""
 
     def test_entering_raises_what_another_attempt_would_not_cure(self) -> None:
-        """The error is not wrapped."""
+        """Entering raises an error that another attempt would not cure, and does not wrap the error."""
 
         async def body(desk: Desk) -> None:
             account = desk.account()
@@ -311,7 +311,7 @@ class TestLife:
         on_a_desk(body)
 
     def test_an_error_of_the_block_is_not_wrapped(self) -> None:
-        """As from any other context manager."""
+        """An error of the block is raised unwrapped."""
 
         async def body(desk: Desk) -> None:
             with pytest.raises(ZeroDivisionError):
@@ -322,7 +322,7 @@ class TestLife:
         on_a_desk(body)
 
     def test_leaving_ends_a_wait_for_changes(self) -> None:
-        """Nothing changes any more."""
+        """Leaving the account ends a wait for changes."""
 
         async def body(desk: Desk) -> None:
             account = desk.account(parts={"um.positions"})
@@ -339,27 +339,27 @@ class TestLife:
 
 
 class TestParts:
-    """What can be chosen."""
+    """The choice of parts."""
 
     def test_a_market_is_everything_of_it(self) -> None:
-        """Together with the risk figures."""
+        """A market stands for all its parts and the risk figures."""
         assert chosen_parts({"um"}) == ("um.positions", "um.orders", "risk")
         assert chosen_parts(None) == tuple(PARTS)
 
     @pytest.mark.parametrize("parts", ["um", (), {"spot"}])
     def test_anything_else_is_refused(self, parts: Any) -> None:
-        """A misspelled part would never be current."""
+        """An unknown part is refused."""
         with pytest.raises(ValueError, match="parts"):
             chosen_parts(parts)
 
     @pytest.mark.parametrize(("symbols", "weight"), [(None, 80), (range(40), 80), (range(39), 78), (range(1), 2)])
     def test_few_symbols_weigh_less(self, symbols: Collection[Any] | None, weight: int) -> None:
-        """From 40 on, a list of all orders weighs less."""
+        """Below 40 symbols, queries by symbol weigh less than a list of all orders."""
         given = None if symbols is None else [str(one) for one in symbols]
         assert weight_of("um.orders", given) == weight
 
-    def test_what_a_resync_costs(self) -> None:
-        """As documented."""
+    def test_the_weight_of_a_resync(self) -> None:
+        """The weight of a resync is the documented one."""
         assert weight_of("um.positions") == 10
         assert sum(weight_of(part) for part in PARTS) == 221
 

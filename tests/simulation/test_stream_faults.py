@@ -15,7 +15,7 @@ SEED, FAULTS = 1, 50
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_lost_event_is_inside_a_reported_gap(backend: str) -> None:
-    """Whichever connections of one key the exchange serves."""
+    """Every lost event lies inside a reported gap, whichever connections of a key the exchange serves."""
 
     def counts_of(delivery: Delivery) -> FaultCounts:
         return run(FAULTS, SEED, delivery, backend)

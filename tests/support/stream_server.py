@@ -30,18 +30,18 @@ class StreamServer:
     def __init__(self, delivery: Delivery = "all", tls: ssl.SSLContext | None = None) -> None:
         self.delivery: Delivery = delivery
         self.refuse: Callable[[], Response | None] = lambda: None
-        """Returns the response to a handshake; None to accept it."""
+        """A function that returns the response to a handshake, or None to accept the handshake."""
         self.greet: Callable[[ServerConnection], None] = lambda _: None
         """Called with each new connection."""
         self.close_codes: list[int | None] = []
-        """How clients have closed their connections."""
+        """The close codes of clients."""
         self._tls: Final = tls
         self.port: int = 0
         self.keys: int = 1
         self.posts: int = 0
         self.connects: int = 0
         self.connections: list[ServerConnection] = []
-        """All open connections, the oldest first, also those of dead keys."""
+        """All open connections, oldest first, including those of dead keys."""
         self.deaf: set[ServerConnection] = set()
         """Connections that neither receive nor answer."""
         self._paths: dict[ServerConnection, str] = {}

@@ -1,4 +1,4 @@
-"""A supervised stream without a client, and what it has yielded."""
+"""A supervised stream without a client, and a recorder of its items."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ class Recorder:
         return [item for item in self.items if isinstance(item, kind)]
 
     async def until(self, is_reached: Callable[[], bool]) -> None:
-        """Wait until something is true after an item."""
+        """Wait until a condition holds after an item."""
         while not is_reached():
             self._arrival = anyio.Event()
             await self._arrival.wait()
 
     async def until_true(self, is_reached: Callable[[], bool]) -> None:
-        """Wait until something is true, with or without an item."""
+        """Wait until a condition holds, with or without an item."""
         await eventually(is_reached)
 
     async def next_of(self, kind: type[T], count: int = 1) -> T:

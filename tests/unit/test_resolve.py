@@ -666,7 +666,7 @@ class TestStreams:
     """An open user data stream as a second source."""
 
     async def test_an_event_proves_a_placement_that_no_query_shows(self, desk: Client, exchange: Scripted) -> None:
-        """Queries lag behind the stream; a few are made, for the order as they return it."""
+        """An event proves a placement although queries lag; a few queries are made to return the order."""
         exchange.replies[f"GET {ORDER}"] = [UNKNOWN]
         error = await lost(desk)
         shown = SimpleNamespace()
@@ -681,7 +681,7 @@ class TestStreams:
     async def test_an_event_of_its_end_decides_a_cancel_that_no_query_shows(
         self, desk: Client, exchange: Scripted, status: str, state: str
     ) -> None:
-        """Queries still show the order as open."""
+        """The event of an order's end decides a cancel although queries still show the order as open."""
         exchange.replies[f"GET {ORDER}"] = [(200, row(status="NEW"))]
         with pytest.raises(NoResponse) as raised:
             await desk.um.cancel_order("BTCUSDT", order_id=7)
@@ -694,7 +694,7 @@ class TestStreams:
         assert outcome.seconds < 3
 
     async def test_an_event_decides_a_cancel_if_the_queries_fail(self, desk: Client, exchange: Scripted) -> None:
-        """Not even the last query has to succeed."""
+        """An event decides a cancel even if every query fails."""
         exchange.replies[f"GET {ORDER}"] = [BUSY]
         with pytest.raises(NoResponse) as raised:
             await desk.um.cancel_order("BTCUSDT", order_id=7)
@@ -706,7 +706,7 @@ class TestStreams:
         assert outcome.state == "done"
 
     async def test_silence_of_a_stream_decides_sooner(self, desk: Client, exchange: Scripted, clock: FakeClock) -> None:
-        """Four seconds after the request has expired instead of ten."""
+        """A silent stream decides four seconds after the request has expired, instead of ten."""
         exchange.replies[f"GET {ORDER}"] = [UNKNOWN]
         error = await lost(desk)
         began = clock()

@@ -24,7 +24,7 @@ FAST = StreamSettings(
 
 
 def slow(**changes: Any) -> StreamSettings:
-    """Return settings with which nothing happens by itself, except for the changes."""
+    """Return settings with intervals longer than a test, except for the given changes."""
     quiet: dict[str, Any] = {"confirm_every": 60.0, "ping_every": 60.0, "ping_timeout": 5.0, "overlap": 0.05}
     quiet |= {"first_backoff": 0.05, "longest_backoff": 0.2}
     return StreamSettings(**(quiet | changes))

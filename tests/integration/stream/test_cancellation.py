@@ -41,7 +41,7 @@ LOOPS: tuple[Literal["asyncio", "trio"], ...] = ("asyncio", "trio")
 
 
 class Stage:
-    """A client on a session, and what is to be empty afterwards."""
+    """A client on a session, and the collections that must be empty afterwards."""
 
     def __init__(self, pm: Sandbox, session: Session, client: Client, pro: Client) -> None:
         self.pm = pm
@@ -52,7 +52,7 @@ class Stage:
         self.tasks = living_tasks()
 
     def remains(self) -> dict[str, object]:
-        """Return what is left of a program, by name."""
+        """Return the number of leftovers of a program by name."""
         session, shared, order = self.session, session_streams(self.session, SETTINGS), read_order_of(self.session)
         left: dict[str, object] = {
             "tasks": living_tasks() - self.tasks,
@@ -108,7 +108,7 @@ async def reconnecting(stage: Stage) -> None:
 
 
 async def rotating(stage: Stage) -> None:
-    """Open a stream, and let its connection be replaced."""
+    """Open a stream, and replace its connection."""
     async with stage.client.stream(SETTINGS) as events:
         stage.pm.exchange.streams.apply(StreamFault(kind="shutdown"))
         await next_gap(events)
@@ -140,7 +140,7 @@ async def trading(stage: Stage) -> None:
 
 
 async def catching_up(live: LiveAccount, gap: StreamGap) -> None:
-    """Let the orders differ across the gap, and read its fills."""
+    """Change an order during a gap, and read the fills of the gap."""
     await live.um.new_order(**RESTING)
     await live.changed()
     async for fill in live.missed_fills(gap):
@@ -183,7 +183,7 @@ def on_stage(request: pytest.FixtureRequest, pm: Sandbox) -> Callable[[Callable[
 
 @pytest.mark.parametrize("program", [reconnecting, rotating, streaming_pro, trading])
 def test_ends_within_two_seconds_and_leaves_nothing(on_stage: Callable[..., None], program: Program) -> None:
-    """Cancelled before the first step of any task, before the second, and so on, until it ends by itself."""
+    """A program cancelled before any step of any task ends within two seconds and leaves nothing."""
 
     async def test(stage: Stage) -> None:
         seconds: float | None = 0.0
@@ -199,10 +199,10 @@ def test_ends_within_two_seconds_and_leaves_nothing(on_stage: Callable[..., None
 
 
 @pytest.mark.parametrize("program", [catching_up, ending])
-def test_a_live_account_outlives_what_is_cancelled(
+def test_a_live_account_outlives_cancelled_callers(
     on_stage: Callable[..., None], program: Callable[[LiveAccount, StreamGap], Coroutine[Any, Any, None]]
 ) -> None:
-    """A caller that is cancelled leaves the account current, and no waiter for an order."""
+    """A cancelled caller leaves the account current and leaves no waiter for an order."""
 
     async def test(stage: Stage) -> None:
         async with live_account(stage) as live:
@@ -220,7 +220,7 @@ def test_a_live_account_outlives_what_is_cancelled(
 
 
 def test_a_cancelled_placement_is_not_waited_for(on_stage: Callable[..., None]) -> None:
-    """Whether the order was sent or not."""
+    """A cancelled placement leaves no waiter, whether the order was sent or not."""
 
     async def test(stage: Stage) -> None:
         async with live_account(stage) as live:

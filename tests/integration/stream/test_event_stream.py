@@ -1,4 +1,4 @@
-"""The stream of a client against the local exchange: what a program sees of it."""
+"""The stream of a client against the local exchange, as a program sees the stream."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pm() -> Generator[Sandbox, None, None]:
 
 @pytest.fixture(autouse=True)
 def unchanged(pm: Sandbox) -> None:
-    """No fault of another test is left."""
+    """Remove the faults of other tests."""
     pm.clear()
     pm.exchange.streams.delivery = "all"
 
@@ -49,7 +49,7 @@ async def next_of(events: EventStream, *kinds: type[Any]) -> Any:
 
 
 def test_events_are_typed_and_losses_are_reported(run: Run, pm: Sandbox) -> None:
-    """What a REST call changes arrives as an event; a broken connection is down, then a gap, then goes on."""
+    """A change by REST arrives as an event; a broken connection yields `StreamDown`, `StreamGap`, and then events."""
 
     async def test() -> None:
         async with pm.client(ACCOUNT) as client, client.stream(FAST) as events:
@@ -74,7 +74,7 @@ def test_events_are_typed_and_losses_are_reported(run: Run, pm: Sandbox) -> None
 
 
 def test_no_stream_deletes_or_extends_the_key_of_the_account(run: Run, pm: Sandbox) -> None:
-    """Two programs of one account: if one ends, the other still receives events. Only a POST confirms a key."""
+    """If one of two programs of an account ends, the other still receives events."""
 
     def sent() -> list[tuple[str, str]]:
         return [(one.method, one.path) for one in pm.exchange.requests[before:] if "listenKey" in one.path]
@@ -93,7 +93,7 @@ def test_no_stream_deletes_or_extends_the_key_of_the_account(run: Run, pm: Sandb
 
 
 def test_the_pro_stream_has_its_own_key_and_address(run: Run, pm: Sandbox) -> None:
-    """It yields the figures of the account, and is down if they stop."""
+    """The Pro stream yields the figures of the account, and is down if the figures stop."""
 
     async def test() -> None:
         async with pm.client(ACCOUNT) as client, client.pro.stream(FAST) as events:
@@ -109,7 +109,7 @@ def test_the_pro_stream_has_its_own_key_and_address(run: Run, pm: Sandbox) -> No
 
 
 def test_an_account_without_permission_is_an_error_on_entering(run: Run, pm: Sandbox) -> None:
-    """The error is the error of the call, not a group."""
+    """Entering raises the error of the call, not an exception group."""
 
     async def test() -> None:
         async with Client("unknown" * 9, "secret", papi_url=pm.base_url, session=pm.session()) as client:
@@ -121,7 +121,7 @@ def test_an_account_without_permission_is_an_error_on_entering(run: Run, pm: San
 
 
 def test_an_error_of_the_body_is_raised_as_it_is(run: Run, pm: Sandbox) -> None:
-    """It is not wrapped in a group."""
+    """An error of the body is not wrapped in an exception group."""
 
     async def test() -> None:
         async with pm.client(ACCOUNT) as client:
@@ -135,7 +135,7 @@ def test_an_error_of_the_body_is_raised_as_it_is(run: Run, pm: Sandbox) -> None:
 @pytest.mark.parametrize("what", ["client", "session"])
 @pytest.mark.parametrize("fault", [None, "break", "half_open"])
 def test_a_closed_client_or_session_ends_the_iteration_at_once(run: Run, pm: Sandbox, what: str, fault: Any) -> None:
-    """Whether the stream is up or down: the consumer receives `StreamDown`, then the error."""
+    """The consumer receives `StreamDown` and then the error, whether the stream is up or down."""
 
     async def test() -> None:
         # Neither a confirmation nor a ping tells within the test.
@@ -160,7 +160,7 @@ def test_a_closed_client_or_session_ends_the_iteration_at_once(run: Run, pm: San
 
 
 def test_a_stream_is_entered_once(run: Run, pm: Sandbox) -> None:
-    """Neither while it is open, when its first connection would be left behind, nor afterwards."""
+    """A stream can be entered a second time neither while it is open nor afterwards."""
 
     async def test() -> None:
         async with pm.client(ACCOUNT) as client:
@@ -176,7 +176,7 @@ def test_a_stream_is_entered_once(run: Run, pm: Sandbox) -> None:
 
 
 def test_two_consumers_share_the_events_of_a_stream(run: Run, pm: Sandbox) -> None:
-    """Each event is yielded once, in order, also after a consumer has left its loop."""
+    """Each event is yielded once and in order, even after a consumer has left its loop."""
 
     async def test() -> None:
         got: list[int] = []
@@ -202,7 +202,7 @@ def test_two_consumers_share_the_events_of_a_stream(run: Run, pm: Sandbox) -> No
 
 
 def test_a_stream_needs_an_open_client(run: Run, pm: Sandbox) -> None:
-    """Neither a client nor a stream opens itself."""
+    """A stream does not open a client that is not open."""
 
     async def test() -> None:
         client = pm.client(ACCOUNT)
@@ -218,7 +218,7 @@ def test_a_stream_needs_an_open_client(run: Run, pm: Sandbox) -> None:
 
 
 def test_a_slow_consumer_keeps_its_connection_and_gets_one_exact_gap(run: Run, pm: Sandbox) -> None:
-    """Thirty thousand events while it sleeps; observers see each of them at once."""
+    """While a consumer sleeps, observers see each of thirty thousand events at once."""
     count = 30_000
 
     async def test() -> None:
@@ -274,8 +274,8 @@ def test_observers_see_the_state_of_the_stream_and_may_fail(run: Run, pm: Sandbo
     run(test)
 
 
-def test_a_stream_is_refused_on_a_client_of_the_user(run: Run) -> None:
-    """The egress of the user's httpx client is not known."""
+def test_a_stream_is_refused_on_an_httpx_client_of_the_user(run: Run) -> None:
+    """A stream is refused because the egress of the user's httpx client is not known."""
 
     async def test() -> None:
         async with httpx.AsyncClient() as http, Session(http=http, budget=Budget()) as session:
@@ -289,7 +289,7 @@ def test_a_stream_is_refused_on_a_client_of_the_user(run: Run) -> None:
 
 
 def test_the_missing_extra_is_named(run: Run, pm: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the command that installs it."""
+    """The error names the missing extra and the command that installs it."""
 
     def find_nothing(_: str) -> None:
         return None
@@ -305,7 +305,7 @@ def test_the_missing_extra_is_named(run: Run, pm: Sandbox, monkeypatch: pytest.M
 
 
 def test_a_half_open_connection_does_not_delay_the_end(run: Run, pm: Sandbox) -> None:
-    """Its closing handshake gets no answer."""
+    """A half-open connection does not answer the closing handshake, and the stream ends in time."""
 
     async def test() -> None:
         async with pm.client(ACCOUNT) as client:
@@ -324,7 +324,7 @@ def test_a_half_open_connection_does_not_delay_the_end(run: Run, pm: Sandbox) ->
 
 
 async def test_metrics_show_a_stream_while_it_is_open(pm: Sandbox) -> None:
-    """Its state, its queue and what it has counted, by account and product."""
+    """Metrics show the state, the queue and the counts of a stream by account and product."""
     metrics = Metrics(CollectorRegistry())
 
     def value(name: str) -> float | None:

@@ -1,4 +1,4 @@
-"""What a stream does with the response to the POST of its listen key, whatever the response is."""
+"""The handling of any response to the POST of a listen key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETTINGS = StreamSettings(first_backoff=0.01, longest_backoff=0.02)
 
 
 class Exchange:
-    """A server that answers POSTs in one way, and refuses handshakes."""
+    """A server that gives the same response to every POST, and refuses handshakes."""
 
     def __init__(self, response: bytes) -> None:
         self.response = response
@@ -62,7 +62,7 @@ def response(body: object, status: str = "200 OK", *, header: str = "") -> bytes
 
 
 def first_items(run: Run, exchange: Exchange, is_enough: Callable[[], object]) -> list[Any]:
-    """Open a stream, wait until the server has seen enough, and return what the stream has yielded."""
+    """Open a stream, wait for a number of requests, and return the items that the stream has yielded."""
 
     async def main() -> list[Any]:
         with serve_raw(exchange.serve) as server:
@@ -77,7 +77,7 @@ def first_items(run: Run, exchange: Exchange, is_enough: Callable[[], object]) -
 
 @pytest.mark.parametrize("key", ["a b", "a\r\nX: y", "../../../sapi/v1/x", "?a#b%00", "é☃"])
 def test_the_characters_of_a_key_stay_in_its_place(run: Run, key: str) -> None:
-    """A key changes neither the path before it nor the headers."""
+    """The characters of a key change neither the path before the key nor the headers."""
     exchange = Exchange(response({"listenKey": key}))
     first_items(run, exchange, lambda: exchange.paths)
 
@@ -101,7 +101,7 @@ def test_the_characters_of_a_key_stay_in_its_place(run: Run, key: str) -> None:
     ids=["empty", "10,000 characters", "null", "a list inside", "another name", "a list", "nothing", "a page"],
 )
 def test_a_response_without_a_usable_key_is_down(run: Run, body: object, caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing is connected to, the attempt is repeated, and no message shows what may be a key."""
+    """No connection is made, the POST is repeated, and no message shows a possible key."""
     caplog.set_level(logging.DEBUG)
     exchange = Exchange(response(body))
     items = first_items(run, exchange, lambda: exchange.posts >= 3)
@@ -113,7 +113,7 @@ def test_a_response_without_a_usable_key_is_down(run: Run, body: object, caplog:
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "418 I'm a teapot", "429 Too Many Requests"])
 def test_a_limit_is_waited_out(run: Run, status: str) -> None:
-    """The attempts that follow send nothing, so that the ban does not grow."""
+    """While a limit is waited out, attempts send nothing, so that a ban is not extended."""
     exchange = Exchange(response({"code": -1003, "msg": "Too many requests."}, status, header="Retry-After: 30\r\n"))
     began = time.monotonic()
     items = first_items(run, exchange, lambda: time.monotonic() - began > 0.5)
@@ -127,7 +127,7 @@ def test_a_limit_is_waited_out(run: Run, status: str) -> None:
     [(-2015, "401 Unauthorized", AuthenticationError), (-1125, "400 Bad Request", RequestRejected)],
 )
 def test_a_refusal_is_an_error_on_entering(run: Run, code: int, status: str, kind: type[Exception]) -> None:
-    """Another attempt would not be accepted either."""
+    """A refusal that another attempt would not cure is raised on entering."""
     exchange = Exchange(response({"code": code, "msg": "Refused."}, status))
     with pytest.raises(kind):
         first_items(run, exchange, lambda: False)
@@ -136,7 +136,7 @@ def test_a_refusal_is_an_error_on_entering(run: Run, code: int, status: str, kin
 
 
 def test_a_redirect_is_not_followed(run: Run) -> None:
-    """The API key is sent to no other place."""
+    """After a redirect, the API key is not sent to another host."""
     exchange = Exchange(response(b"", "302 Found", header="Location: /papi/v1/elsewhere\r\n"))
     items = first_items(run, exchange, lambda: exchange.posts >= 2)
 

@@ -65,7 +65,7 @@ async def until(live: LiveAccount, holds: Callable[[], object]) -> None:
 
 
 async def differences(client: Client, live: LiveAccount) -> list[str]:
-    """Return what the live account has otherwise than REST."""
+    """Return the differences between the live account and REST."""
     positions = {one.symbol: one.position_amt for one in await client.um.position_risk() if one.position_amt}
     orders = {one.order_id: one.executed_qty for one in await client.um.open_orders()}
     wallets = {one.asset: one.cross_wallet_balance for one in (await client.um_account()).assets}
@@ -78,7 +78,7 @@ async def differences(client: Client, live: LiveAccount) -> list[str]:
 
 
 def test_is_current_when_it_is_entered(run: Callable[..., None]) -> None:
-    """Positions, balances and orders are those of REST; risk was read."""
+    """On entering, positions, balances and orders equal those of REST, and risk was read."""
 
     async def body(_: Sandbox, client: Client, live: LiveAccount) -> None:
         assert live.is_current
@@ -93,7 +93,7 @@ def test_is_current_when_it_is_entered(run: Callable[..., None]) -> None:
 
 
 def test_follows_the_events(run: Callable[..., None]) -> None:
-    """Orders of another client of the account arrive."""
+    """Orders of another client of the account appear."""
 
     async def body(_: Sandbox, client: Client, live: LiveAccount) -> None:
         before = len(live.open_orders)
@@ -129,7 +129,7 @@ def test_an_order_is_followed_to_its_end(run: Callable[..., None]) -> None:
 
 
 def test_an_event_shows_an_order_whose_response_is_lost(run: Callable[..., None]) -> None:
-    """Neither the time limit of the request nor a query is waited for."""
+    """An event shows an order before the time limit of the request and without a query."""
 
     async def body(pm: Sandbox, _: Client, live: LiveAccount) -> None:
         queries = len(pm.exchange.requests)
@@ -146,7 +146,7 @@ def test_an_event_shows_an_order_whose_response_is_lost(run: Callable[..., None]
 
 
 def test_an_order_that_was_not_placed_raises(run: Callable[..., None]) -> None:
-    """No event and no query shows it until the request has expired, and four to ten seconds longer."""
+    """An order without an event or a query result raises four to ten seconds after the request has expired."""
 
     async def body(pm: Sandbox, _: Client, live: LiveAccount) -> None:
         pm.inject(Fault(method="POST", path="/papi/v1/um/order", drop=True, effect=False))
@@ -162,7 +162,7 @@ def test_an_order_that_was_not_placed_raises(run: Callable[..., None]) -> None:
 
 
 def test_a_refused_order_raises_at_once(run: Callable[..., None]) -> None:
-    """Nothing is looked for."""
+    """After a refusal, the order is not queried."""
 
     async def body(_: Sandbox, __: Client, live: LiveAccount) -> None:
         with pytest.raises(RequestRejected), anyio.fail_after(3):
@@ -172,7 +172,7 @@ def test_a_refused_order_raises_at_once(run: Callable[..., None]) -> None:
 
 
 def test_a_stream_is_a_second_source_for_resolve(run: Callable[..., None]) -> None:
-    """The client of the account resolves by the events of its open stream."""
+    """`Client.resolve` uses the events of the open stream of the account."""
 
     async def body(pm: Sandbox, client: Client, _: LiveAccount) -> None:
         lost = Fault(method="POST", path="/papi/v1/um/order", drop=True)
@@ -193,7 +193,7 @@ def test_a_stream_is_a_second_source_for_resolve(run: Callable[..., None]) -> No
 
 
 def test_a_stream_is_a_second_source_for_a_cancel(run: Callable[..., None]) -> None:
-    """The event of the cancel proves it although no query responds."""
+    """The event of a cancel proves the cancel although no query responds."""
 
     async def body(pm: Sandbox, client: Client, _: LiveAccount) -> None:
         order = await client.um.new_order(**RESTING)
@@ -213,7 +213,7 @@ def test_a_stream_is_a_second_source_for_a_cancel(run: Callable[..., None]) -> N
 
 
 def test_is_not_current_while_the_stream_is_down(run: Callable[..., None]) -> None:
-    """What happened in between is read before the account says that it is current."""
+    """Changes during an outage are read before the account is current again."""
 
     async def body(pm: Sandbox, client: Client, live: LiveAccount) -> None:
         resting = await live.um.new_order(**RESTING)
@@ -235,7 +235,7 @@ def test_is_not_current_while_the_stream_is_down(run: Callable[..., None]) -> No
 
 
 def test_the_fills_of_a_gap_can_be_read(run: Callable[..., None]) -> None:
-    """Those that an event delivered are not repeated."""
+    """Fills that an event has delivered are not repeated."""
 
     async def body(pm: Sandbox, client: Client, live: LiveAccount) -> None:
         events = live.events()
@@ -261,7 +261,7 @@ def test_the_fills_of_a_gap_can_be_read(run: Callable[..., None]) -> None:
 
 
 def test_a_slow_consumer_does_not_make_the_account_stale(run: Callable[..., None]) -> None:
-    """The consumer receives one gap with the exact count; the account has the newest balance."""
+    """A slow consumer receives one gap with the exact count, and the account has the newest balance."""
 
     async def body(pm: Sandbox, _: Client, live: LiveAccount) -> None:
         label, consumer = pm.accounts[0].label, live.events()
@@ -286,7 +286,7 @@ def test_a_slow_consumer_does_not_make_the_account_stale(run: Callable[..., None
 
 
 def test_a_risk_event_reads_the_risk_figures(run: Callable[..., None]) -> None:
-    """The stream does not tell of the return to a normal state."""
+    """After a risk event, the risk figures are read until the state is normal."""
 
     async def body(pm: Sandbox, _: Client, live: LiveAccount) -> None:
         await live.changed()
@@ -305,7 +305,7 @@ def test_a_risk_event_reads_the_risk_figures(run: Callable[..., None]) -> None:
 
 @pytest.mark.parametrize("is_down", [False, True])
 def test_closing_the_client_ends_every_wait(run: Callable[..., None], is_down: bool) -> None:  # noqa: FBT001 - a parameter
-    """Of the consumer of changes or events, and for the end of an order."""
+    """Closing the client ends the waits for changes, for events, and for the end of an order."""
 
     async def body(pm: Sandbox, client: Client, live: LiveAccount) -> None:
         ended: list[SessionClosed] = []
@@ -334,7 +334,7 @@ def test_closing_the_client_ends_every_wait(run: Callable[..., None], is_down: b
 
 
 def test_an_account_whose_events_are_not_read_keeps_none(run: Callable[..., None]) -> None:
-    """An account may be open for months, and its events would fill the memory of a process with many accounts."""
+    """Events that are not read use no memory, even if an account is open for months."""
 
     async def body(_: Sandbox, client: Client, live: LiveAccount) -> None:
         stream: Any = live._stream
@@ -350,7 +350,7 @@ def test_an_account_whose_events_are_not_read_keeps_none(run: Callable[..., None
 
 
 def test_two_accounts_of_a_client_follow_each_other(run: Callable[..., None]) -> None:
-    """Each has its own connection; an order that one has placed is an order of the other."""
+    """Each of two accounts has its own connection and shows the orders that the other has placed."""
 
     async def body(_: Sandbox, client: Client, live: LiveAccount) -> None:
         async with client.live_account({"um"}) as other:
@@ -364,7 +364,7 @@ def test_two_accounts_of_a_client_follow_each_other(run: Callable[..., None]) ->
 
 
 def test_an_order_is_followed_although_its_id_is_used_again(run: Callable[..., None]) -> None:
-    """The exchange refuses a second open order with the id, and accepts one when the first has ended."""
+    """The exchange accepts a client order id again when the first order with it has ended."""
 
     async def body(_: Sandbox, __: Client, live: LiveAccount) -> None:
         first = await live.um.new_order(**RESTING, new_client_order_id="again")
@@ -382,7 +382,7 @@ def test_an_order_is_followed_although_its_id_is_used_again(run: Callable[..., N
 
 
 def test_an_account_that_is_not_open_is_refused(pm: Sandbox) -> None:
-    """An empty answer would look like an empty account, and an old one like a current one."""
+    """An account that is not open raises instead of returning empty or old data."""
 
     async def main() -> None:
         async with pm.client(0) as client:
@@ -407,20 +407,20 @@ def test_an_account_that_is_not_open_is_refused(pm: Sandbox) -> None:
 
 @pytest.mark.parametrize("options", [{"symbols": {"btcusdt"}}, {"symbols": {1}}, {"symbols": {""}}])
 def test_symbols_that_no_order_has_are_refused(pm: Sandbox, options: dict[str, Any]) -> None:
-    """The account would be current, and without orders."""
+    """Symbols that no order can have are refused."""
     with pytest.raises(ConfigurationError, match="symbols"):
         pm.client(0).live_account({"um"}, **options)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, "300", True, float("nan")])
-def test_an_interval_that_is_none_is_refused(pm: Sandbox, seconds: Any) -> None:
-    """Parts would be read again without a pause, or never."""
+def test_an_invalid_interval_is_refused(pm: Sandbox, seconds: Any) -> None:
+    """An interval that is not a positive number is refused."""
     with pytest.raises(ConfigurationError, match="verify_every"):
         pm.client(0).live_account(verify_every=seconds)
 
 
 def test_a_part_that_was_not_chosen_is_refused(run: Callable[..., None]) -> None:
-    """An empty answer would look like an empty account."""
+    """A part that was not chosen raises instead of returning an empty result."""
 
     async def body(_: Sandbox, __: Client, live: LiveAccount) -> None:
         assert live.positions
@@ -432,7 +432,7 @@ def test_a_part_that_was_not_chosen_is_refused(run: Callable[..., None]) -> None
 
 
 def test_stale_responses_do_not_undo_events(run: Callable[..., None]) -> None:
-    """A part is read while REST lags behind the stream."""
+    """A stale response does not undo an event that arrived earlier."""
 
     async def body(pm: Sandbox, client: Client, live: LiveAccount) -> None:
         await (await live.um.new_order(**MARKET)).ended()

@@ -44,7 +44,7 @@ async def current_again(live: LiveAccount) -> None:
 
 
 def test_a_cancel_after_the_event_of_the_order(run: Callable[[Body], None]) -> None:
-    """The order is missing from the list and is queried."""
+    """An order that is missing from the list after a gap is queried."""
 
     async def body(pm: Sandbox, client: Client, live: LiveAccount) -> None:
         order = await live.um.new_order(**RESTING)
@@ -59,7 +59,7 @@ def test_a_cancel_after_the_event_of_the_order(run: Callable[[Body], None]) -> N
 
 
 def test_a_margin_balance_after_an_event_of_the_asset(run: Callable[[Body], None]) -> None:
-    """The balance is read again, because its row has no update time."""
+    """A margin balance is read again after an event of the asset, because its row has no update time."""
 
     async def body(pm: Sandbox, client: Client, live: LiveAccount) -> None:
         order = await live.margin.new_order(**ORDER, type="MARKET")
@@ -75,7 +75,7 @@ def test_a_margin_balance_after_an_event_of_the_asset(run: Callable[[Body], None
 
 
 def test_a_cancel_on_margin_returns_the_cancelled_order(run: Callable[[Body], None]) -> None:
-    """The response has no update time."""
+    """A cancel on margin returns the cancelled order although the response has no update time."""
 
     async def body(_: Sandbox, __: Client, live: LiveAccount) -> None:
         order = await live.margin.new_order(**RESTING)
@@ -86,7 +86,7 @@ def test_a_cancel_on_margin_returns_the_cancelled_order(run: Callable[[Body], No
 
 
 def test_age_and_events_need_an_open_account(run: Callable[[Body], None]) -> None:
-    """After the account was left, no figure of it looks fresh."""
+    """After the account was left, `age` and `events` raise."""
 
     async def body(_: Sandbox, client: Client, __: LiveAccount) -> None:
         async with client.live_account({"risk"}) as left:

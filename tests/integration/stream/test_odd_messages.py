@@ -38,12 +38,12 @@ ODD_FRAMES: dict[str, tuple[object, int]] = {
     "more fields": (order_event(1) | {"zz": {"a": [1]}}, 1),
     "an unknown event of 900 kB": ({"e": "new", "p": "y" * 900_000}, 1),
 }
-"""What the exchange pushes, and how many events the consumer receives of it; otherwise a gap takes its place."""
+"""The pushed message, and the number of events that the consumer receives; otherwise it receives a gap."""
 
 
 @pytest.mark.parametrize("name", ODD_FRAMES)
 def test_an_odd_message_is_an_event_or_a_gap(run: Run, server: StreamServer, name: str) -> None:
-    """Never an end of the stream, and never silence."""
+    """An odd message yields an event or a gap, and the stream continues."""
     message, events = ODD_FRAMES[name]
 
     async def test() -> None:
@@ -85,7 +85,7 @@ def send_unknown_opcode(server: StreamServer) -> None:
 def test_a_frame_that_cannot_be_read_ends_the_connection(
     run: Run, server: StreamServer, send: Callable[[StreamServer], object], why: str
 ) -> None:
-    """What follows the frame cannot be read either."""
+    """A frame that cannot be read ends the connection, because no later frame can be read."""
 
     async def test() -> None:
         async with supervised(source_of(server), slow()) as stream:
@@ -99,7 +99,7 @@ def test_a_frame_that_cannot_be_read_ends_the_connection(
 
 
 def test_a_binary_message_is_read_like_a_text(run: Run, server: StreamServer) -> None:
-    """The frame says nothing about its content."""
+    """A binary message is decoded like a text message."""
 
     def send() -> None:
         for connection in server.receivers():

@@ -58,7 +58,7 @@ def pm() -> Generator[Sandbox]:
 
 
 async def follow(pm: Sandbox, stream: EventStream, shown: Shown) -> None:
-    """Let every fault happen to a stream."""
+    """Apply every fault to a stream."""
     metrics = Metrics(CollectorRegistry())
     metrics.watch_stream(stream)
     async with stream as events:
@@ -96,7 +96,7 @@ async def fail(pm: Sandbox, client: Client, shown: Shown) -> None:
 
 
 async def use(pm: Sandbox, shown: Shown) -> None:
-    """Let everything happen to the streams of both products."""
+    """Apply all faults to the streams of both products."""
     async with pm.client() as client:
         for stream in (client.stream(FAST), client.pro.stream(FAST)):
             await follow(pm, stream, shown)
@@ -108,7 +108,7 @@ async def use(pm: Sandbox, shown: Shown) -> None:
 def test_no_listen_key_is_shown(
     pm: Sandbox, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], backend: str
 ) -> None:
-    """Whatever happens to the streams of both products."""
+    """No output shows a listen key under any fault of the streams of both products."""
     shown = Shown()
     caplog.set_level(logging.DEBUG)
     anyio.run(use, pm, shown, backend=backend)

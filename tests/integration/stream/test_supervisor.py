@@ -26,7 +26,7 @@ from tests.support.streams import Recorder, order_event, sample, supervised
 from tests.support.waiting import eventually
 
 SLACK = 1.0
-"""Seconds that a busy machine may add."""
+"""The delay in seconds that a busy machine may add."""
 
 
 def send_bad_frame(server: StreamServer) -> None:
@@ -48,7 +48,7 @@ FAULTS: list[tuple[Callable[[StreamServer], None], str, float]] = [
 def test_every_loss_is_reported_in_time_and_ends(
     run: Run, server: StreamServer, fault: Callable[[StreamServer], None], why: str, seconds: float
 ) -> None:
-    """First `StreamDown` and then, before the first event, `StreamGap`."""
+    """Every loss yields `StreamDown` in time, and then `StreamGap` before the first event."""
 
     async def test() -> None:
         async with supervised(source_of(server), FAST) as stream:
@@ -75,7 +75,7 @@ def test_every_loss_is_reported_in_time_and_ends(
 
 
 def test_garbage_is_a_gap_of_one_event_and_the_connection_stays(run: Run, server: StreamServer) -> None:
-    """A reader that ends on garbage would lose everything that follows."""
+    """Garbage is reported as a gap of one event, and later events still arrive."""
 
     async def test() -> None:
         async with supervised(source_of(server), slow()) as stream:
@@ -91,8 +91,8 @@ def test_garbage_is_a_gap_of_one_event_and_the_connection_stays(run: Run, server
     run(test)
 
 
-def test_a_server_that_announces_its_shutdown_on_each_connection_is_not_busy(run: Run, server: StreamServer) -> None:
-    """After the first rotation, the next one waits as long as the longest pause between two attempts."""
+def test_announced_shutdowns_on_each_connection_cause_no_busy_loop(run: Run, server: StreamServer) -> None:
+    """After a rotation on an announced shutdown, the next rotation waits for the longest pause between attempts."""
     shutdown = json.dumps({"e": "serverShutdown", "E": 1}).encode()
     server.greet = lambda connection: server._send(connection, shutdown)
 
@@ -107,7 +107,7 @@ def test_a_server_that_announces_its_shutdown_on_each_connection_is_not_busy(run
 
 
 def test_exact_duplicates_on_one_connection_are_dropped(run: Run, server: StreamServer) -> None:
-    """Each event is passed on once."""
+    """Of exact duplicates on one connection, one is passed on."""
 
     async def test() -> None:
         async with supervised(source_of(server), slow()) as stream:
@@ -120,8 +120,8 @@ def test_exact_duplicates_on_one_connection_are_dropped(run: Run, server: Stream
     run(test)
 
 
-def test_a_pong_is_no_proof_of_the_key(run: Run, server: StreamServer) -> None:
-    """After a DELETE by another program the pongs continue; the gap begins at the last proof of the key."""
+def test_a_pong_does_not_prove_the_key(run: Run, server: StreamServer) -> None:
+    """After a DELETE by another program, pongs continue, but the gap begins at the last proof of the key."""
 
     async def test() -> None:
         async with supervised(source_of(server), slow(ping_every=0.05, confirm_every=1.0)) as stream:
@@ -138,7 +138,7 @@ def test_a_pong_is_no_proof_of_the_key(run: Run, server: StreamServer) -> None:
 
 
 def test_every_connection_is_preceded_by_a_post(run: Run, server: StreamServer) -> None:
-    """A dead key may well connect, and stay silent."""
+    """A POST precedes every connection, because a connection with a dead key would stay silent."""
 
     async def test() -> None:
         async with supervised(source_of(server), slow()) as stream:
@@ -156,7 +156,7 @@ def test_every_connection_is_preceded_by_a_post(run: Run, server: StreamServer) 
 
 
 def test_a_closed_gate_does_not_keep_the_stream_down(run: Run, server: StreamServer) -> None:
-    """The last key is used if it was confirmed less than its lifetime ago, and confirmed later."""
+    """While the gate is closed, a key that was confirmed within its lifetime is used, and confirmed later."""
     refused = False
 
     def refuse() -> GateClosed | None:
@@ -180,7 +180,7 @@ def test_a_closed_gate_does_not_keep_the_stream_down(run: Run, server: StreamSer
 
 
 def test_a_key_that_was_not_confirmed_for_its_lifetime_is_not_used(run: Run, server: StreamServer) -> None:
-    """The stream is down until a POST succeeds."""
+    """A key that was not confirmed within its lifetime is not used: the stream is down until a POST succeeds."""
     refused = False
 
     def refuse() -> ConnectError | None:
@@ -203,7 +203,7 @@ def test_a_key_that_was_not_confirmed_for_its_lifetime_is_not_used(run: Run, ser
 
 
 def test_a_failed_first_attempt_is_reported_as_down(run: Run, server: StreamServer) -> None:
-    """Entering does not wait for a network that is down."""
+    """If the first attempt fails, entering returns and the first item is `StreamDown`."""
     refused = True
 
     def refuse() -> ConnectError | None:
@@ -222,8 +222,8 @@ def test_a_failed_first_attempt_is_reported_as_down(run: Run, server: StreamServ
     run(test)
 
 
-def test_a_key_that_expired_before_is_not_the_stream(run: Run, server: StreamServer) -> None:
-    """An announcement that names another key ends nothing."""
+def test_the_expiry_of_another_key_is_ignored(run: Run, server: StreamServer) -> None:
+    """An announced expiry of another key does not end the connection."""
 
     async def test() -> None:
         async with supervised(source_of(server), slow()) as stream:
@@ -235,8 +235,8 @@ def test_a_key_that_expired_before_is_not_the_stream(run: Run, server: StreamSer
     run(test)
 
 
-def test_silence_of_a_pro_stream_is_down_whatever_the_pongs_say(run: Run, server: StreamServer) -> None:
-    """Its gap begins at the last event, not at the last pong or POST."""
+def test_a_silent_pro_stream_is_down_although_pongs_arrive(run: Run, server: StreamServer) -> None:
+    """The gap of a silent Pro stream begins at the last event, not at the last pong or POST."""
 
     async def test() -> None:
         settings = slow(ping_every=0.05, confirm_every=0.1, update_timeout=0.5)
@@ -267,7 +267,7 @@ async def _rotate(stream: Recorder, server: StreamServer, first: int) -> int:
 
 @pytest.mark.parametrize("delivery", ["all", "newest", "oldest"])
 def test_a_rotation_reports_a_gap_until_the_overlap_is_proven(run: Run, delivery: Any) -> None:
-    """On an announced shutdown; if the exchange serves both connections, the first event on both is the proof."""
+    """A rotation reports a gap until an event has arrived on both connections."""
 
     async def test() -> None:
         with stream_server(delivery) as server:
@@ -295,7 +295,7 @@ def test_a_rotation_reports_a_gap_until_the_overlap_is_proven(run: Run, delivery
 
 
 def test_held_events_are_passed_on_if_the_new_connection_breaks(run: Run) -> None:
-    """They may have been delivered to no other connection."""
+    """Held events are passed on if the new connection breaks, because no other connection may have received them."""
 
     async def test() -> None:
         with stream_server("newest") as server:
@@ -315,7 +315,7 @@ def test_held_events_are_passed_on_if_the_new_connection_breaks(run: Run) -> Non
 
 
 def test_the_old_connection_may_break_during_a_rotation(run: Run, server: StreamServer) -> None:
-    """If the overlap is proven, the new connection takes over, and the stream is never down."""
+    """If the old connection breaks during a rotation with a proven overlap, the stream is never down."""
 
     async def test() -> None:
         async with supervised(source_of(server), slow(overlap=5.0)) as stream:
@@ -335,8 +335,8 @@ def test_the_old_connection_may_break_during_a_rotation(run: Run, server: Stream
     run(test)
 
 
-def test_a_new_connection_that_does_not_answer_is_the_end_of_both(run: Run) -> None:
-    """While the overlap is not proven; what the old connection receives meanwhile may be lost, and is in the gap."""
+def test_a_new_connection_that_does_not_answer_ends_both(run: Run) -> None:
+    """If a new connection with an unproven overlap does not answer, the gap covers events on the old one."""
 
     async def test() -> None:
         with stream_server("oldest") as server:
@@ -362,7 +362,7 @@ def test_a_connection_that_ends_during_its_rotation_is_replaced_once(
     server: StreamServer,
     is_proven: bool,  # noqa: FBT001 - a parameter
 ) -> None:
-    """The exchange may close a connection at the age at which it is replaced: one of two causes opens the next one."""
+    """A connection that the exchange closes during its rotation is replaced only once."""
 
     async def test() -> None:
         async with supervised(source_of(server), slow(overlap=0.5)) as stream:
@@ -387,7 +387,7 @@ def test_a_connection_that_ends_during_its_rotation_is_replaced_once(
 
 
 def test_no_identity_is_forgotten_while_two_connections_overlap(run: Run, server: StreamServer) -> None:
-    """The new connection holds more events than are usually remembered, and each is passed on once."""
+    """Each event is passed on once, even if a new connection holds more events than are usually remembered."""
     count = 3 * REMEMBERED
 
     async def test() -> None:
@@ -409,7 +409,7 @@ def test_no_identity_is_forgotten_while_two_connections_overlap(run: Run, server
 
 
 def test_a_rotation_that_cannot_connect_keeps_the_old_connection(run: Run, server: StreamServer) -> None:
-    """It is tried again, with pauses."""
+    """If a rotation cannot connect, the old connection stays, and the rotation is tried again after pauses."""
 
     async def test() -> None:
         async with supervised(source_of(server), slow()) as stream:
@@ -436,7 +436,7 @@ def test_a_rotation_that_cannot_connect_keeps_the_old_connection(run: Run, serve
 
 
 def test_connections_are_replaced_at_their_age(run: Run, server: StreamServer) -> None:
-    """One after the other, never two at once."""
+    """Connections are replaced at their age, one after the other."""
 
     async def test() -> None:
         async with supervised(source_of(server), slow(rotate_after=0.3, rotate_jitter=0.1)) as stream:
@@ -448,8 +448,8 @@ def test_connections_are_replaced_at_their_age(run: Run, server: StreamServer) -
     run(test)
 
 
-def test_what_arrives_on_a_connection_that_breaks_at_once_lies_within_the_gap(run: Run, server: StreamServer) -> None:
-    """It is not passed on: the connection breaks before its first pong, and the gap ends later."""
+def test_events_on_a_connection_that_breaks_at_once_lie_within_the_gap(run: Run, server: StreamServer) -> None:
+    """An event on a connection that breaks before its first pong is not passed on and lies within the gap."""
     pushed: list[float] = []
 
     def greet(connection: ServerConnection) -> None:
@@ -474,7 +474,7 @@ def test_what_arrives_on_a_connection_that_breaks_at_once_lies_within_the_gap(ru
 
 
 def test_a_server_that_closes_at_once_is_not_asked_again_at_once(run: Run, server: StreamServer) -> None:
-    """Only the first attempt after a loss is made at once."""
+    """Only the first attempt after a loss is made at once; later attempts wait."""
 
     async def test() -> None:
         async with supervised(source_of(server), slow(first_backoff=600.0, longest_backoff=600.0)) as stream:
@@ -488,7 +488,7 @@ def test_a_server_that_closes_at_once_is_not_asked_again_at_once(run: Run, serve
 
 
 def test_streams_of_a_session_reconnect_one_after_the_other(run: Run, server: StreamServer) -> None:
-    """Together they make at most so many attempts in a second."""
+    """All streams of a session together stay below a limit of attempts per second."""
 
     async def test() -> None:
         settings = slow(attempts_per_second=10)
@@ -517,7 +517,7 @@ def test_streams_of_a_session_reconnect_one_after_the_other(run: Run, server: St
 
 
 def test_hundreds_of_reconnections_leave_nothing(server: StreamServer) -> None:
-    """The objects of earlier connections are not kept."""
+    """Hundreds of reconnections leave no objects of earlier connections."""
     rounds = 200
 
     async def test() -> None:

@@ -1,4 +1,4 @@
-"""How a stream connects: TLS, pins, proxies, addresses and refusals, and what errors show."""
+"""The connection of a stream: TLS, pins, proxies, addresses, refusals, and the contents of errors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def address_of(
 
 
 async def first_message(address: StreamAddress, server: StreamServer) -> bytes:
-    """Connect, let the server push, and return the message."""
+    """Connect, make the server push a message, and return the message."""
     async with open_socket(address) as opened:
         await opened.ping()
         server.push({"e": "x"})
@@ -68,7 +68,7 @@ async def refusal(address: StreamAddress) -> NotConnected:
 
 
 def test_plain_messages_arrive_as_bytes(run: Run, server: StreamServer) -> None:
-    """Pings are answered, and a closed connection says why."""
+    """Messages arrive as bytes, pings are answered, and a closed connection has a reason."""
 
     async def test() -> None:
         async with open_socket(address_of(server.port)) as opened:
@@ -84,8 +84,8 @@ def test_plain_messages_arrive_as_bytes(run: Run, server: StreamServer) -> None:
     run(test)
 
 
-def test_what_has_arrived_can_be_received_after_an_abort(run: Run, server: StreamServer) -> None:
-    """A pong has proven that it was received: it must not be lost."""
+def test_messages_that_arrived_can_be_received_after_an_abort(run: Run, server: StreamServer) -> None:
+    """Messages that arrived before an abort can still be received, because a pong has acknowledged them."""
 
     async def test() -> None:
         async with open_socket(address_of(server.port)) as opened:
@@ -108,7 +108,7 @@ def frame(head: int, payload: bytes) -> bytes:
 
 
 def test_messages_in_fragments_keep_their_place(run: Run, server: StreamServer) -> None:
-    """What follows a message in fragments is handled after that message, also if both arrive together."""
+    """A frame after a fragmented message is handled after that message, even if both arrive together."""
     whole, begin, middle, end, ping = 0x81, 0x01, 0x00, 0x80, 0x89
     together = [(whole, b"1"), (begin, b"2"), (ping, b""), (end, b"b"), (whole, b"3"), (whole, b"4")]
     late = [(middle, b"b"), (end, b"c"), (whole, b"6"), (begin, b"7"), (end, b"b"), (whole, b"8")]
@@ -132,7 +132,7 @@ def test_messages_in_fragments_keep_their_place(run: Run, server: StreamServer) 
 
 
 def test_no_message_is_handled_after_reading_was_cancelled(run: Run, server: StreamServer) -> None:
-    """What arrives during the closing handshake belongs to no stream, and can still be received."""
+    """A message that arrives during the closing handshake is not handled, but can still be received."""
     handled: list[bytes] = []
 
     async def test() -> None:
@@ -152,7 +152,7 @@ def test_no_message_is_handled_after_reading_was_cancelled(run: Run, server: Str
 
 
 def test_tls_uses_the_settings_and_pins_of_the_session(run: Run, tmp_path: Path) -> None:
-    """Neither an authority that is not trusted nor another certificate is sent the request."""
+    """No request is sent to a server with an untrusted authority or an unpinned certificate."""
     authority = Authority(tmp_path)
     certificate = authority.issue()
     pinned = TransportSettings(timeouts=SETTINGS.timeouts, pins=frozenset({_plain(fingerprint(certificate))}))
@@ -172,7 +172,7 @@ def _plain(pin: str) -> str:
 
 
 def test_no_redirect_is_followed(run: Run, server: StreamServer) -> None:
-    """The listen key is sent to no other place."""
+    """After a redirect, the listen key is not sent to another host."""
     reached: list[bytes] = []
 
     def note(connection: socket.socket) -> None:
@@ -193,7 +193,7 @@ def _port(server: RawServer) -> int:
 
 @pytest.mark.parametrize("status", [403, 418, 429, 503, 599])
 def test_a_refused_handshake_names_the_status(run: Run, server: StreamServer, status: int) -> None:
-    """The words of the server are not repeated."""
+    """A refused handshake names the status, but not the text of the server."""
     server.refuse = lambda: Response(status, f"secret {KEY}", Headers({"Content-Length": "0"}))
 
     error = run(refusal, address_of(server.port))
@@ -231,7 +231,7 @@ def _endless(connection: socket.socket) -> None:
 
 @pytest.mark.parametrize("behave", [_silent, _closing, _no_http, _wrong_accept, _endless])
 def test_a_handshake_that_is_cut_off_may_have_set_up_the_stream(run: Run, behave: Any) -> None:
-    """The error says so by its class."""
+    """The class of the error says that the stream may have been set up."""
     with serve_raw(behave) as server:
         error = run(refusal, address_of(_port(server)))
 
@@ -240,7 +240,7 @@ def test_a_handshake_that_is_cut_off_may_have_set_up_the_stream(run: Run, behave
 
 
 def test_a_port_without_a_server_is_refused(run: Run) -> None:
-    """Nothing was sent there."""
+    """The error for a port without a server says that nothing was sent."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         error = run(refusal, address_of(taken.getsockname()[1]))
@@ -250,7 +250,7 @@ def test_a_port_without_a_server_is_refused(run: Run) -> None:
 
 
 def test_the_local_address_is_that_of_the_session(run: Run, server: StreamServer) -> None:
-    """Another address is another egress IP."""
+    """A stream uses the local address of its session, which determines the egress IP."""
     settings = TransportSettings(timeouts=SETTINGS.timeouts, local_address="127.0.0.2")
     peers: list[Any] = []
 
@@ -265,7 +265,7 @@ def test_the_local_address_is_that_of_the_session(run: Run, server: StreamServer
 
 @pytest.mark.parametrize("kind", ["http", "socks5", "socks5h"])
 def test_a_proxy_sees_host_and_port_only(run: Run, tmp_path: Path, kind: str) -> None:
-    """The traffic inside of the tunnel is encrypted."""
+    """The proxy sees host and port only, because the traffic inside the tunnel is encrypted."""
     authority, seen = Authority(tmp_path), Seen()
     place, host = f"{HOST}:443", HOST
     with stream_server(tls=authority.server(authority.issue(host))) as server:
@@ -284,7 +284,7 @@ def test_a_proxy_sees_host_and_port_only(run: Run, tmp_path: Path, kind: str) ->
 def test_a_refusal_by_the_proxy_names_the_proxy_and_no_password(
     run: Run, tmp_path: Path, user: str | None, words: str
 ) -> None:
-    """The reason is the status alone."""
+    """A refusal by the proxy names the proxy and the status, but no password."""
     with serve_raw(connect_proxy(Seen(), {}, user=user)) as proxy:
         credentials = "" if user is None else "user:secret@"
         url = f"http://{credentials}127.0.0.1:{_port(proxy)}"

@@ -25,7 +25,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "hold more than two connections while rotating": (_SUPERVISOR, "test_connections_are_replaced_at_their_age"),
     "delete the listen key on closing": (_EVENT_STREAM, "test_no_stream_deletes_or_extends_the_key_of_the_account"),
     "take a PUT as a proof of the key": (_EVENT_STREAM, "test_no_stream_deletes_or_extends_the_key_of_the_account"),
-    "take a pong as a proof of the key": (_SUPERVISOR, "test_a_pong_is_no_proof_of_the_key"),
+    "take a pong as a proof of the key": (_SUPERVISOR, "test_a_pong_does_not_prove_the_key"),
     "connect with a key that may be dead": (_SUPERVISOR, "test_every_connection_is_preceded_by_a_post"),
     "stay silent when another program has deleted the key": (
         _SUPERVISOR,
@@ -33,7 +33,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     ),
     "take the silence of a Pro stream as normal": (
         _SUPERVISOR,
-        "test_silence_of_a_pro_stream_is_down_whatever_the_pongs_say",
+        "test_a_silent_pro_stream_is_down_although_pongs_arrive",
     ),
     "use the key or the address of the other product": (
         _EVENT_STREAM,
@@ -80,7 +80,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_each_mistake_has_its_test(mistake: str) -> None:
-    """A renamed test is renamed here, too."""
+    """Every test that a mistake names exists."""
     file, test = MISTAKES[mistake]
 
     assert re.search(rf"^ *(async )?def {test}\(", (TESTS / file).read_text(encoding="utf-8"), re.MULTILINE)
