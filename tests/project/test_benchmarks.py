@@ -1,4 +1,4 @@
-"""What the benchmarks name exists."""
+"""The tests that the benchmarks name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.support.paths import ROOT
 
 
 def test_the_tests_that_show_targets_exist() -> None:
-    """A test that was renamed would count as a missed target."""
+    """Every test that a benchmark names exists, so that a renamed test does not count as a missed target."""
     files = {file for *_, paths in TESTS for file in paths}
     assert files
     assert {file for file in files if not (ROOT / file).is_file()} == set()

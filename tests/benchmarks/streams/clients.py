@@ -7,7 +7,7 @@ or the words, and the time. In the mode ``cost``, each line on standard input is
 CPU seconds, the resident memory in kB, and for this package the rotations and reconnects.
 """
 
-# The other clients are installed by few nox sessions, so that their types are not known elsewhere.
+# Only a few nox sessions install the other clients, so their types are unknown elsewhere.
 # pyright: basic, reportMissingImports=false
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ async def raw(url: str, accounts: list[Account], told: Told) -> None:
     place = url.removeprefix("http://")
     host, _, port = place.partition(":")
     for number, account in enumerate(accounts):
-        request = urllib.request.Request(url + PM, method="POST", headers={"X-MBX-APIKEY": account[0]})  # noqa: S310
+        request = urllib.request.Request(url + PM, method="POST", headers={"X-MBX-APIKEY": account[0]})  # noqa: S310 - loopback
         with await asyncio.to_thread(urllib.request.urlopen, request) as response:
             key = json.load(response)["listenKey"]
 

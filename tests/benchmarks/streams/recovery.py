@@ -154,8 +154,9 @@ def run(options: Options) -> list[Verdict]:
     injected = measure(names, CASES)
     packages = ("python-binance", "ccxt", "binance-sdk-derivatives-trading-portfolio-margin")
     options.say(
-        f"\nSeconds until an event arrives again (median), and what the user is told. Every account receives "
-        f"{1 / _BETWEEN_EVENTS:g} events a second. {', '.join(f'{name} {version(name)}' for name in packages)}.\n"
+        "\nSeconds until an event arrives again (median), and what the client reports to its user. Every account "
+        f"receives {1 / _BETWEEN_EVENTS:g} events a second. "
+        f"{', '.join(f'{name} {version(name)}' for name in packages)}.\n"
     )
     options.say(f"| fault | {' | '.join(names)} |")
     options.say("|---|" + "---|" * len(names))
