@@ -1,4 +1,4 @@
-"""What a stream reports about itself, between the events of the exchange."""
+"""What a stream yields: events of the exchange, and reports about itself; and what it counts."""
 
 from __future__ import annotations
 
@@ -43,3 +43,19 @@ AnyEvent: TypeAlias = Event | UnknownEvent
 
 StreamItem: TypeAlias = AnyEvent | StreamDown | StreamGap
 """What a stream yields."""
+
+
+class StreamCounts:
+    """What a stream has counted since it was opened."""
+
+    __slots__ = ("gaps", "lost", "reconnects", "rotations")
+
+    def __init__(self) -> None:
+        self.gaps: int = 0
+        """Reported gaps."""
+        self.lost: int = 0
+        """Events that are known to be lost."""
+        self.reconnects: int = 0
+        """Connections that were opened after the stream had been down."""
+        self.rotations: int = 0
+        """Connections that were replaced by new ones as planned."""

@@ -14,7 +14,7 @@ from binance_pm.errors import (
 )
 from binance_pm.signing import Secret
 from binance_pm.stream.policy import KeyProof
-from binance_pm.stream.surroundings import StreamSource
+from binance_pm.stream.source import StreamSource
 
 PERMANENT: Final = (AuthenticationError, ConfigurationError, RequestRejected, SessionClosed)
 """Errors that another attempt will not cure."""

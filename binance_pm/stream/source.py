@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol, Self
 from urllib.parse import quote, urlsplit
+
+import anyio
 
 from binance_pm.api.streams import ListenKey
 from binance_pm.endpoint import ENDPOINTS, Endpoint
@@ -19,7 +21,6 @@ from binance_pm.session import Session
 from binance_pm.signing import Secret
 from binance_pm.stream.shared import SessionStreams, StreamProduct
 from binance_pm.stream.socket import Socket
-from binance_pm.stream.surroundings import StreamSource
 
 if TYPE_CHECKING:
     from binance_pm.stream.websocket import StreamAddress
@@ -27,6 +28,24 @@ if TYPE_CHECKING:
 
 _PATHS: Final[dict[StreamProduct, str]] = {"pm": "/pm/ws/", "pro": "/pm-classic/ws/"}
 _PORTS: Final = {"ws": 80, "wss": 443}
+
+
+class StreamSource(NamedTuple):
+    """What a stream needs of the exchange."""
+
+    product: StreamProduct
+    place: str
+    """Host and port of the stream."""
+    weight_per_minute: int
+    """The limit of the pool in which listen keys count."""
+    post_key: Callable[[], Awaitable[Secret]]
+    """Returns the active listen key of the account, valid for another hour."""
+    connect: Callable[[Secret], AbstractAsyncContextManager[Socket]]
+    """Opens a connection with the listen key."""
+    bounds: Callable[[float], tuple[float, float]]
+    """Returns the earliest and the latest time that the exchange's clock showed at a moment of this machine's clock."""
+    until_closed: Callable[[], Awaitable[None]] = anyio.sleep_forever
+    """Waits until the client or its session is closed, and raises `SessionClosed` then."""
 
 
 class StreamClient(Protocol):

@@ -10,14 +10,14 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from binance_pm.errors import CallInfo, SessionClosed
-from binance_pm.stream.items import AnyEvent, StreamDown, StreamGap, StreamItem, StreamUp
+from binance_pm.stream.items import AnyEvent, StreamCounts, StreamDown, StreamGap, StreamItem, StreamUp
 from binance_pm.stream.order_watch import OrderWatch, order_watch
 from binance_pm.stream.policy import StreamSettings
 from binance_pm.stream.queue import StreamQueue
 from binance_pm.stream.shared import SessionStreams, StreamProduct, session_streams
 from binance_pm.stream.source import StreamClient, source_of
 from binance_pm.stream.supervisor import Supervisor
-from binance_pm.stream.surroundings import StreamCounts, Surroundings
+from binance_pm.stream.timing import Timing
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class EventStream:
         observers: called in order with every event, `StreamUp`, `StreamDown` and `StreamGap`, before the queue; a slow
             consumer does not delay them.
         queued: whether items are kept for iteration from the start; otherwise from the first ``aiter`` on.
-        surroundings: time and chance; None for the clock of the session's budget.
+        timing: clock, sleep and random numbers; None for the clock of the session's budget.
 
     A stream is entered once: create another one to open the stream again.
 
@@ -56,7 +56,7 @@ class EventStream:
         *,
         observers: Iterable[Observer] = (),
         queued: bool = True,
-        surroundings: Surroundings | None = None,
+        timing: Timing | None = None,
     ) -> None:
         self.label: Final = client.label
         self.product: Final[StreamProduct] = product
@@ -64,7 +64,7 @@ class EventStream:
         self._client: Final = client
         self._observers: Final = list(observers)
         self._is_queued: bool = queued
-        self._surroundings: Surroundings | None = surroundings
+        self._timing: Timing | None = timing
         self._shared: SessionStreams | None = None
         self._supervisor: Supervisor | None = None
         self._queue: StreamQueue | None = None
@@ -126,12 +126,12 @@ class EventStream:
             state = "is open" if self.is_open else "was closed"
             raise SessionClosed(CallInfo("stream", self.label), f"the stream {state}", advice="Create another stream.")
         session = self._client.session
-        surroundings = self._surroundings or Surroundings(clock=session.budget.monotonic)
-        self._now: Callable[[], float] = surroundings.clock
+        timing = self._timing or Timing(clock=session.budget.monotonic)
+        self._now: Callable[[], float] = timing.clock
         self._shared = session_streams(session, self.settings)
         source = source_of(self._client, self.product, self._shared, self._now)
         self._queue = StreamQueue(self.settings.queue_size, lambda: source.bounds(self._now()))
-        self._supervisor = Supervisor(self.label, source, self._shared, self._emit, self.settings, surroundings)
+        self._supervisor = Supervisor(self.label, source, self._shared, self._emit, self.settings, timing)
         self._shared.open_streams[self.product] += 1
         self._tasks = await anyio.create_task_group().__aenter__()
         try:

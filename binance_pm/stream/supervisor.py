@@ -23,13 +23,14 @@ from binance_pm.api.stream_events import ListenKeyExpired, PmProAccountUpdate, S
 from binance_pm.errors import PortfolioMarginError, SessionClosed
 from binance_pm.stream.connection import HeldEvents, StreamConnection
 from binance_pm.stream.identity import SeenEvents
-from binance_pm.stream.items import AnyEvent, StreamDown, StreamGap, StreamUp
+from binance_pm.stream.items import AnyEvent, StreamCounts, StreamDown, StreamGap, StreamUp
 from binance_pm.stream.listen_key import PERMANENT, ActiveKey, KeyKeeper
 from binance_pm.stream.overlap import Overlap
 from binance_pm.stream.policy import Backoff, StreamSettings
 from binance_pm.stream.shared import SessionStreams
 from binance_pm.stream.socket import HandshakeCutOff
-from binance_pm.stream.surroundings import StreamCounts, StreamSource, Surroundings
+from binance_pm.stream.source import StreamSource
+from binance_pm.stream.timing import Timing
 from binance_pm.transport.http import NotConnected
 
 _log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Supervisor:
         shared: what all streams of the session share.
         emit: called with everything that the stream yields, in order and without waiting.
         settings: intervals and limits.
-        surroundings: time and chance.
+        timing: clock, sleep and random numbers.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Supervisor:
         shared: SessionStreams,
         emit: Callable[[AnyEvent | StreamUp | StreamDown | StreamGap], None],
         settings: StreamSettings,
-        surroundings: Surroundings,
+        timing: Timing,
     ) -> None:
         self._label: Final = label
         self._server: Final = (source.place, source.product)
@@ -67,7 +68,7 @@ class Supervisor:
         self._shared: Final = shared
         self._emit: Final = emit
         self._settings: Final = settings
-        self._clock, self._sleep, self._jitter = surroundings
+        self._clock, self._sleep, self._jitter = timing
         self._tasks: TaskGroup | None = None
         self._keys: Final = KeyKeeper(source, settings.key_lifetime, self._clock)
         self._current: StreamConnection | None = None
@@ -288,8 +289,7 @@ class Supervisor:
 
     def _expire(self, connection: StreamConnection, named: str | None) -> None:
         if named is not None and named.encode() != connection.key.secret.reveal():
-            # An earlier key of the account.
-            return
+            return  # It was an earlier key of the account.
         if self._keys.key is connection.key:
             self._keys.key = None
         connection.abort(EXPIRED)

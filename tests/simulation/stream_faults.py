@@ -29,7 +29,7 @@ from binance_pm.stream.items import AnyEvent, StreamDown, StreamGap, StreamUp
 from binance_pm.stream.policy import StreamSettings
 from binance_pm.stream.shared import SessionStreams
 from binance_pm.stream.supervisor import Supervisor
-from binance_pm.stream.surroundings import Surroundings
+from binance_pm.stream.timing import Timing
 from tests.support.stream_server import Delivery, StreamServer, stream_server
 from tests.support.stream_source import source_of
 
@@ -272,7 +272,7 @@ async def consume(script: Script) -> FaultCounts:
         shared,
         items.append,
         SETTINGS,
-        Surroundings(),
+        Timing(),
     )
     started = anyio.Event()
     async with anyio.create_task_group() as tasks:
