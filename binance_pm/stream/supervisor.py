@@ -24,7 +24,7 @@ from binance_pm.errors import PortfolioMarginError, SessionClosed
 from binance_pm.stream.connection import HeldEvents, StreamConnection
 from binance_pm.stream.identity import SeenEvents
 from binance_pm.stream.items import AnyEvent, StreamCounts, StreamDown, StreamGap, StreamUp
-from binance_pm.stream.listen_key import PERMANENT, ActiveKey, KeyKeeper
+from binance_pm.stream.listen_key import EXPIRED, PERMANENT, ActiveKey, KeyKeeper
 from binance_pm.stream.overlap import Overlap
 from binance_pm.stream.policy import Backoff, StreamSettings
 from binance_pm.stream.shared import SessionStreams
@@ -37,8 +37,6 @@ _log = logging.getLogger(__name__)
 
 OVERLAP_NOT_PROVEN: Final = "overlap not proven yet"
 UNREADABLE: Final = "a message could not be read"
-EXPIRED: Final = "the listen key expired"
-ANOTHER_KEY: Final = "another listen key is active"
 
 
 class Supervisor:
@@ -70,7 +68,7 @@ class Supervisor:
         self._settings: Final = settings
         self._clock, self._sleep, self._jitter = timing
         self._tasks: TaskGroup | None = None
-        self._keys: Final = KeyKeeper(source, settings.key_lifetime, self._clock)
+        self._keys: Final = KeyKeeper(label, source, shared, settings, timing, self._lose)
         self._current: StreamConnection | None = None
         """The connection whose events are passed on at once; None while the stream is down."""
         self._next: StreamConnection | None = None
@@ -97,8 +95,6 @@ class Supervisor:
         """Everything that was pushed before was received when the last rotation began."""
         self._fatal: PortfolioMarginError | None = None
         """Why the stream ends."""
-        self._update_at: float = -math.inf
-        """When the last regular update of a Portfolio Margin Pro stream arrived."""
         self.counts: Final = StreamCounts()
 
     @property
@@ -168,10 +164,10 @@ class Supervisor:
                 if error is not None:
                     _log.info("[%s] The user data stream is still down: %s", self._label, _words(error))
             async with anyio.create_task_group() as watch:
-                watch.start_soon(self._confirm_regularly)
+                watch.start_soon(self._keys.confirm_regularly)
                 watch.start_soon(self._rotate_regularly)
                 if self._source.product == "pro":
-                    watch.start_soon(self._expect_updates)
+                    watch.start_soon(self._keys.expect_updates)
                 await self._lost.wait()
                 watch.cancel_scope.cancel()
 
@@ -179,7 +175,7 @@ class Supervisor:
         """Connect once; return why that failed, or None if the stream is up."""
         self._backoff.failures += 1
         await self._shared.turn(self._clock, self._sleep)
-        error = await self._confirm()
+        error = await self._keys.confirm()
         if (key := self._keys.usable(error)) is None:
             return error
         connection = self._new_connection(key)
@@ -211,7 +207,7 @@ class Supervisor:
         self._current = connection
         self._lost = anyio.Event()
         self._renew_rotation()
-        self._update_at = self._clock()
+        self._keys.note_update()
         if self._down is not None:
             self.counts.reconnects += 1
             self._report_gap(self._down.since, self._down.why)
@@ -219,42 +215,6 @@ class Supervisor:
         else:
             self._emit(StreamUp(at=self._source.bounds(self._clock())[0]))
         self._release(connection)
-
-    async def _confirm(self) -> PortfolioMarginError | None:
-        """Ask for the active listen key; if it is not the key of the stream, end the connection. Return the failure."""
-        before = self._keys.key
-        error = await self._keys.confirm()
-        if self._keys.key is not before:
-            self._lose(ANOTHER_KEY)
-        return error
-
-    async def _confirm_regularly(self) -> None:
-        settings = self._settings
-        backoff = Backoff(settings.first_backoff, settings.longest_backoff)
-        # The stream may have connected without a confirmation.
-        backoff.failures = int(not self._keys.is_confirmed)
-        while (key := self._keys.key) is not None and self._current is not None:
-            pause, source = backoff.pause(self._jitter()), self._source
-            if not backoff.failures:
-                every = self._shared.confirm_interval(source.product, settings.confirm_every, source.weight_per_minute)
-                pause = key.proof.confirmed + every * (1 - 0.1 * self._jitter()) - self._clock()
-            await self._sleep(max(0.0, pause))
-            error = await self._confirm()
-            backoff.failures = 0 if error is None else backoff.failures + 1
-            if error is not None:
-                _log.info("[%s] The listen key could not be confirmed: %s", self._label, error)
-            if self._keys.is_overdue():
-                self._keys.key = None
-                self._lose("the listen key could not be confirmed in time")
-
-    async def _expect_updates(self) -> None:
-        """End the connection of a Portfolio Margin Pro stream if its regular updates stop."""
-        while self._current is not None:
-            wait = self._update_at + self._settings.update_timeout - self._clock()
-            if wait <= 0:
-                self._lose(f"no PmProAccountUpdate for {self._settings.update_timeout:g} s")
-                return
-            await self._sleep(wait)
 
     def _receive(self, connection: StreamConnection, message: bytes) -> None:
         """Handle one message; the reader of the connection calls this."""
@@ -277,7 +237,8 @@ class Supervisor:
     def _note(self, connection: StreamConnection, event: AnyEvent) -> None:
         """Draw conclusions from an event about the stream itself."""
         if isinstance(event, ListenKeyExpired):
-            self._expire(connection, event.listen_key)
+            if self._keys.expire(connection.key, event.listen_key):
+                connection.abort(EXPIRED)
         elif isinstance(event, ServerShutdown):
             connection.is_ending = True
             if connection is self._current:
@@ -285,15 +246,7 @@ class Supervisor:
         elif event.event_type:
             connection.key.proof.event(connection.frame_proof)
             if isinstance(event, PmProAccountUpdate):
-                self._update_at = self._clock()
-
-    def _expire(self, connection: StreamConnection, named: str | None) -> None:
-        if named is not None and named.encode() != connection.key.secret.reveal():
-            return  # It was an earlier key of the account.
-        if self._keys.key is connection.key:
-            self._keys.key = None
-        connection.abort(EXPIRED)
-        self._lose(EXPIRED)
+                self._keys.note_update()
 
     def _pass_on(self, item: AnyEvent | StreamGap) -> None:
         if isinstance(item, StreamGap):
@@ -399,7 +352,7 @@ class Supervisor:
     async def _rotate(self) -> bool:
         """Replace the connection without losing events; return whether that succeeded."""
         await self._shared.turn(self._clock, self._sleep)
-        await self._confirm()
+        await self._keys.confirm()
         key, old = self._keys.key, self._current
         if key is None or old is None or not await old.ping():
             return False
