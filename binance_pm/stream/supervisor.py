@@ -83,7 +83,7 @@ class Supervisor:
         self.seen: Final = SeenEvents()
         self._since: float = math.inf
         """While the stream is down: everything that was pushed before was received."""
-        self._at_once: float = -math.inf
+        self._reconnected_at: float = -math.inf
         """When the stream last reconnected at once."""
         self._down: StreamDown | None = None
         """What was reported last when the stream went down."""
@@ -93,7 +93,7 @@ class Supervisor:
         """The last overlap of two connections."""
         self._overlap_since: float = -math.inf
         """Everything that was pushed before was received when the last rotation began."""
-        self._fatal: PortfolioMarginError | None = None
+        self._final_error: PortfolioMarginError | None = None
         """Why the stream ends."""
         self.counts: Final = StreamCounts()
 
@@ -134,15 +134,15 @@ class Supervisor:
             self._tasks.start_soon(self._end_with_client, self._tasks.cancel_scope)
             error = await self._connect()
             if isinstance(error, PERMANENT):
-                self._fatal = self._fatal or error
+                self._final_error = self._final_error or error
                 self._tasks.cancel_scope.cancel()
             else:
                 if error is not None:
                     self._report_down(_words(error))
                 started()
                 await self._supervise()
-        if self._fatal is not None:
-            raise self._fatal
+        if self._final_error is not None:
+            raise self._final_error
 
     async def _end_with_client(self, tasks: anyio.CancelScope) -> None:
         """End when the client or its session is closed."""
@@ -152,7 +152,7 @@ class Supervisor:
             if self._current is not None:
                 self._lose(error.reason)
                 await self._lost.wait()
-            self._fatal = error
+            self._final_error = error
             tasks.cancel()
 
     async def _supervise(self) -> None:
@@ -308,8 +308,8 @@ class Supervisor:
         self._since, self._earliest = since, math.inf
         # A server that closes each connection at once must not be asked for the next one at once, again and again.
         now = self._clock()
-        if now - self._at_once >= self._settings.ping_every:
-            self._at_once, self._backoff.failures = now, 0
+        if now - self._reconnected_at >= self._settings.ping_every:
+            self._reconnected_at, self._backoff.failures = now, 0
         self._current = self._next = None
         self._is_handing_over = self._is_order_unknown = False
         self._report_down(why)
