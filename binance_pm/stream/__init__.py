@@ -15,7 +15,7 @@ The stream:
 
 The live account:
 
-* `live` is what a program uses, `entities` are what a live account consists of, and `parts` can be chosen.
+* `live` is what a program uses, `live_structs` are what a live account consists of, and `parts` can be chosen.
 * `live_state` holds the state, and `merge` is the rule by which events and responses change it.
 * `resync` decides when a part is read, and `part_reader` reads it.
 * `placing` places orders, and `fills` finds the fills of a gap.

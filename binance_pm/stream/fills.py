@@ -12,8 +12,8 @@ from binance_pm.api.margin_events import ExecutionReport
 from binance_pm.api.margin_orders import MarginTrade
 from binance_pm.api.um_orders import UmTrade
 from binance_pm.endpoint import ENDPOINTS, Endpoint
-from binance_pm.stream.entities import Market, market_of
 from binance_pm.stream.items import StreamGap, StreamUp
+from binance_pm.stream.live_structs import Market, market_of
 from binance_pm.wire import Value
 
 Trade = UmTrade | CmTrade | MarginTrade

@@ -22,10 +22,10 @@ from binance_pm.api.account import Account
 from binance_pm.api.stream_events import RiskLevelChange
 from binance_pm.errors import CallInfo, ConfigurationError, SessionClosed
 from binance_pm.limits import Priority
-from binance_pm.stream.entities import LiveBalance, LiveConditionalOrder, LiveOrder, LivePosition, Market
 from binance_pm.stream.fills import FillLog, Trade
 from binance_pm.stream.items import StreamDown, StreamGap, StreamItem, StreamUp
 from binance_pm.stream.live_state import AccountChanges, LiveState
+from binance_pm.stream.live_structs import LiveBalance, LiveConditionalOrder, LiveOrder, LivePosition, Market
 from binance_pm.stream.parts import Part, PartChoice, chosen_parts
 from binance_pm.stream.placing import LiveCm, LiveMargin, LiveUm, Placing, PlacingClient
 from binance_pm.stream.resync import LiveClient, Resync

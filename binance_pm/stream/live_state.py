@@ -19,7 +19,7 @@ from binance_pm.api.orders import FuturesOrder
 from binance_pm.api.um import UmPositionRisk
 from binance_pm.api.um_algo_orders import UmAlgoOrder
 from binance_pm.enums import PositionSide
-from binance_pm.stream.entities import (
+from binance_pm.stream.live_structs import (
     ConditionalKey,
     LiveBalance,
     LiveConditionalOrder,

@@ -14,8 +14,8 @@ import anyio
 from binance_pm.api.futures_events import OrderTradeUpdate
 from binance_pm.api.margin_events import ExecutionReport
 from binance_pm.resolve import AHEAD_MS
-from binance_pm.stream.entities import LiveOrder, client_order_id_of, order_of_event
 from binance_pm.stream.items import StreamDown, StreamGap, StreamUp
+from binance_pm.stream.live_structs import LiveOrder, client_order_id_of, order_of_event
 
 if TYPE_CHECKING:
     from binance_pm.errors import PortfolioMarginError

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.errors import RequestRejected
-from binance_pm.stream.entities import LiveConditionalOrder, LiveOrder, Market, conditional_of_row, order_of_row
 from binance_pm.stream.live_state import LiveState
+from binance_pm.stream.live_structs import LiveConditionalOrder, LiveOrder, Market, conditional_of_row, order_of_row
 from binance_pm.stream.merge import FIRST_LAG, ReadTimes
 from binance_pm.stream.parts import Part, reads_by_symbol
 from binance_pm.wire import Value

@@ -19,8 +19,8 @@ from binance_pm.api.orders import OrderStatus
 from binance_pm.api.um import Um
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.errors import PortfolioMarginError
-from binance_pm.stream.entities import LiveOrder, Market, order_of_row
 from binance_pm.stream.live_state import LiveState
+from binance_pm.stream.live_structs import LiveOrder, Market, order_of_row
 from binance_pm.stream.merge import ReadTimes
 from binance_pm.wire import Value
 
