@@ -20,5 +20,5 @@ The live account:
 * `resync` decides when a part is read, and `part_reader` reads it.
 * `placing` places orders, and `fills` finds the fills of a gap.
 
-`order_watch` shows events of an order to `Client.resolve`.
+`order_events` shows events of an order to `Client.resolve`.
 """

@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from binance_pm.errors import CallInfo, SessionClosed
 from binance_pm.stream.items import AnyEvent, StreamCounts, StreamDown, StreamGap, StreamItem, StreamUp
-from binance_pm.stream.order_watch import OrderWatch, order_watch
+from binance_pm.stream.order_events import OrderRecorder, record_orders
 from binance_pm.stream.policy import StreamSettings
 from binance_pm.stream.queue import StreamQueue
 from binance_pm.stream.shared import SessionStreams, StreamProduct, session_streams
@@ -69,7 +69,7 @@ class EventStream:
         self._supervisor: Supervisor | None = None
         self._queue: StreamQueue | None = None
         self._tasks: TaskGroup | None = None
-        self._watch: OrderWatch | None = None
+        self._recorder: OrderRecorder | None = None
 
     def __repr__(self) -> str:
         state = "not open" if not self.is_open else "up" if self.is_up else "down"
@@ -173,7 +173,7 @@ class EventStream:
             task_status.started()
 
         try:
-            with order_watch(self._client.session, self._client.key_id) as self._watch:
+            with record_orders(self._client.session, self._client.key_id) as self._recorder:
                 await supervisor.run(started)
         except Exception as error:
             if not has_started or queue is None:
@@ -181,8 +181,8 @@ class EventStream:
             queue.close(error)
 
     def _emit(self, item: AnyEvent | StreamUp | StreamDown | StreamGap) -> None:
-        if self._watch is not None:
-            self._watch.observe(item, self._now())
+        if self._recorder is not None:
+            self._recorder.observe(item, self._now())
         for observe in self._observers:
             try:
                 observe(item)

@@ -28,7 +28,7 @@ from binance_pm.limits import Priority
 from binance_pm.resolution import WriteOutcome
 from binance_pm.resolve import find_out
 from binance_pm.stream.live import LiveAccount
-from binance_pm.stream.order_watch import OrderWatch, expect_order, expected_order, order_watch
+from binance_pm.stream.order_events import OrderRecorder, attach_waiter, record_orders, waiter_of
 from tests.simulation.live_account import ModelClock, ModelStream
 from tests.simulation.live_exchange import EPOCH
 from tests.simulation.virtual import run
@@ -73,9 +73,9 @@ class WatchedStream(ModelStream):
         self._stack: Final = ExitStack()
 
     async def __aenter__(self) -> Self:
-        watch: OrderWatch = self._stack.enter_context(order_watch(self._session, "key"))
+        recorder: OrderRecorder = self._stack.enter_context(record_orders(self._session, "key"))
         # Before the live account, as in the stream of a client.
-        self._observers.insert(0, lambda item: watch.observe(item, self._session.monotonic()))
+        self._observers.insert(0, lambda item: recorder.observe(item, self._session.monotonic()))
         return await super().__aenter__()
 
     async def __aexit__(self, *_: object) -> None:
@@ -197,7 +197,7 @@ class OrderClient:
 
     async def resolve(self, error: PortfolioMarginError) -> WriteOutcome:
         """Find out the outcome, as a client does."""
-        with expect_order(self.session, self.key_id, expected_order(error)) as events:
+        with attach_waiter(self.session, self.key_id, waiter_of(error)) as events:
             return await find_out(self, error, give_up_after=120.0, events=events)
 
 
