@@ -17,7 +17,7 @@ The live account:
 
 * `live` is what a program uses, `live_structs` are what a live account consists of, and `parts` can be chosen.
 * `live_state` holds the state, and `merge` is the rule by which events and responses change it.
-* `resync` decides when a part is read, and `part_reader` reads it.
+* `resync` decides when a part is read, `part_reader` reads it, and `change_signal` wakes the tasks that wait.
 * `placing` places orders, and `fills` finds the fills of a gap.
 
 `order_events` shows events of an order to `Client.resolve`.

@@ -22,6 +22,7 @@ from binance_pm.api.account import Account
 from binance_pm.api.stream_events import RiskLevelChange
 from binance_pm.errors import CallInfo, ConfigurationError, SessionClosed
 from binance_pm.limits import Priority
+from binance_pm.stream.change_signal import ChangeSignal
 from binance_pm.stream.fills import FillLog, Trade
 from binance_pm.stream.items import StreamDown, StreamGap, StreamItem, StreamUp
 from binance_pm.stream.live_state import AccountChanges, LiveState
@@ -107,7 +108,7 @@ class LiveAccount:
         self._resync: Resync | None = None
         self._tasks: TaskGroup | None = None
         self._is_closed: bool = False
-        self._changed: anyio.Event = anyio.Event()
+        self._changed: Final = ChangeSignal()
         self._told: tuple[bool, bool] = (False, False)
         """Whether the account was current and confirmed when changes were last taken."""
 
@@ -131,7 +132,7 @@ class LiveAccount:
             verify_every=self._verify_every,
             jitter=self._jitter,
             on_lost=lambda since: self._stream.reconnect(LOST, since),
-            on_read=self._wake,
+            on_read=self._changed.notify,
         )
         await self._stream.__aenter__()
         try:
@@ -156,7 +157,7 @@ class LiveAccount:
 
     async def _close(self) -> None:
         self._is_closed = True
-        self._wake()
+        self._changed.notify()
         for placing in self._placing.values():
             placing.close(SessionClosed(self._call, "the live account was closed before the order had ended"))
         tasks, self._tasks = self._tasks, None
@@ -363,7 +364,7 @@ class LiveAccount:
                 except Exception:  # noqa: BLE001 - whatever it is, the account must not claim to be current
                     _log.exception("[%s] The live account could not merge an event.", self._call.label)
                     resync.up()
-        self._wake()
+        self._changed.notify()
 
     def _show_order(self, order: LiveOrder) -> None:
         if (placing := self._placing.get(order.market)) is not None:
@@ -380,10 +381,6 @@ class LiveAccount:
     def _check_open(self) -> None:
         if self._is_closed or self._resync is None:
             raise SessionClosed(self._call, f"the live account {'was closed' if self._is_closed else 'is not open'}")
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
 
 
 def _checked_symbols(symbols: Collection[str] | None) -> frozenset[str] | None:

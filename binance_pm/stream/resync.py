@@ -29,6 +29,7 @@ from binance_pm.errors import (
     SessionClosed,
 )
 from binance_pm.limits import LIMITS, LimitType, Priority
+from binance_pm.stream.change_signal import ChangeSignal
 from binance_pm.stream.live_state import LiveState
 from binance_pm.stream.merge import AHEAD_MS, LAG, ReadTimes
 from binance_pm.stream.part_reader import PartReader, ReadClient
@@ -100,7 +101,7 @@ class ReadOrder:
         self._sleep: Final = sleep
         self._tiers: Final[dict[object, tuple[int, float]]] = {}
         """The lowest tier that each account lacks, and until when the others wait for it."""
-        self._changed: anyio.Event = anyio.Event()
+        self._changed: Final = ChangeSignal()
         self._pace: Final = anyio.Lock()
         self._next_read: float = -math.inf
         """When the next repeated read may begin."""
@@ -162,8 +163,7 @@ class ReadOrder:
     def _wake_after(self, lowest: float) -> None:
         """Wake those that wait for others if a higher tier may be read than before."""
         if self._lowest() > lowest:
-            self._changed.set()
-            self._changed = anyio.Event()
+            self._changed.notify()
 
 
 def _seconds_of(weight: int, share: float) -> float:
@@ -249,7 +249,7 @@ class Resync:
         """Monotonic time at which the last gap had ended."""
         self._up_since: int = 0
         """The same on the exchange's clock, in milliseconds, not earlier."""
-        self._changed: anyio.Event = anyio.Event()
+        self._changed: Final = ChangeSignal()
         self._pass: Final = Backoff(1.0, _LONGEST_BACKOFF)
         """Counts the times at which everything was read again shortly after the time before."""
         self._pass_at: float = -math.inf
@@ -305,7 +305,7 @@ class Resync:
         self._state.forget_suspicions()
         # The others wait for the positions of an account that is likely to come back soon.
         self._order.lacks(self, min(PARTS[part].tier for part in self._parts), seconds=_EXPECTED)
-        self._wake()
+        self._changed.notify()
 
     def up(self) -> None:
         """Record that the stream is up, and that events may be missing up to now."""
@@ -317,7 +317,7 @@ class Resync:
             part.is_read = part.is_confirmed = False
             part.due_at = math.inf
             part.previous_at = part.read_at = self._gap_at
-        self._wake()
+        self._changed.notify()
 
     def check_time(self, event: object) -> None:
         """Refuse an event from the future: nothing that follows could ever replace it.
@@ -333,7 +333,7 @@ class Resync:
         """Record that the exchange told of a change of the risk state."""
         if "risk" in self._parts:
             self._risk_is_urgent = True
-            self._wake()
+            self._changed.notify()
 
     async def run(self) -> None:
         """Read whatever is due, until cancelled or until the session is closed."""
@@ -419,7 +419,7 @@ class Resync:
             times.due_at = self._clock() + pause * (1 + _SPREAD * self._jitter())
         if part == "risk":
             self._risk_at = read.sent_at
-        self._wake()
+        self._changed.notify()
         self._on_read()
         return True
 
@@ -472,7 +472,6 @@ class Resync:
         if seconds == math.inf:
             await self._changed.wait()
             return
-        changed = self._changed
 
         async def sleep(scope: anyio.CancelScope) -> None:
             await self._sleep(seconds)
@@ -480,9 +479,5 @@ class Resync:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(sleep, tasks.cancel_scope)
-            await changed.wait()
+            await self._changed.wait()
             tasks.cancel_scope.cancel()
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
