@@ -292,8 +292,8 @@ class LiveAccount:
     def events(self) -> AsyncIterator[StreamItem]:
         """Return an iterator over the events of the stream, with `StreamDown` and `StreamGap` between them.
 
-        The first call begins to keep events: an account whose events are not read holds none. Every event is yielded
-        once, also by several iterators together. The state is newer than an event that waits.
+        Events are kept from the first call on, so that an account whose events are not read holds none. Several
+        iterators together yield every event once. The state is newer than an event that waits.
 
         Raises:
             SessionClosed: the live account is not open.
@@ -304,13 +304,13 @@ class LiveAccount:
     async def missed_fills(self, gap: StreamGap) -> AsyncIterator[Trade]:
         """Yield the fills that happened in a gap and that no event delivered; each is yielded once.
 
-        The trades of each symbol are read whose position or orders differ across the gap, from the last known trade on:
+        For each symbol whose position or orders differ across the gap, the trades are read from the last known one on:
         weight 5 for each symbol and 1000 trades, 20 on COIN-M. A symbol that was flat and without orders both before
-        and after the gap is not read. The fills of a gap that the consumer caused, because it was too slow, were seen
-        by the live account, and are not yielded.
+        and after the gap is not read. If the consumer caused the gap because it was too slow, the live account has seen
+        the fills, and none is yielded.
 
         Args:
-            gap: from `events`, one of the last 32; the account is current again first.
+            gap: one of the last 32 gaps that `events` has yielded. The fills are read once the account is current.
 
         Raises:
             ConfigurationError: the gap is not one of this live account, or too old.

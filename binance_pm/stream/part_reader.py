@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 _MARKETS: Final[Mapping[Part, Market]] = {"um.orders": "um", "cm.orders": "cm", "margin.orders": "margin"}
 _MOST_READS: Final = 3
-"""Reads of a part, if the first after a gap differ from events that arrived just before the gap ended."""
+"""How often a part is read at most, while its rows differ from events that arrived just before the gap ended."""
 _NOT_FOUND: Final = {-2013, -2026}
 """Codes of a query: there is no such order, or the order is archived."""
 _CERTAIN_MS: Final = 60_000
-"""An order that no query finds has ended if it is older than this; before, queries may lag."""
+"""An order that no query finds has ended if its last change is older than this; queries may lag behind newer ones."""
 
 
 class ReadClient(Protocol):

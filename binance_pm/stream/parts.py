@@ -9,20 +9,20 @@ from binance_pm.endpoint import ENDPOINTS
 from binance_pm.limits import LimitType
 
 Part = Literal["um.positions", "cm.positions", "margin.balances", "um.orders", "cm.orders", "margin.orders", "risk"]
-"""What is read together. The futures' balances belong to their positions."""
+"""What is read together. The balances of futures are read with the positions."""
 
 PartChoice = Part | Literal["um", "cm", "margin"]
 """A part, or everything of a market together with the risk figures."""
 
 MOST_SYMBOLS: Final = 39
-"""From 40 symbols on, one list of all symbols weighs less than a list for each."""
+"""From 40 symbols on, one list of all symbols weighs less than one list per symbol."""
 
 
 class PartReads(NamedTuple):
     """How a part is read."""
 
     tier: int
-    """A tier of any account of a session is read only if no account of the session lacks a lower one."""
+    """A part is read only when no account of the session lacks a part of a lower tier."""
     endpoints: tuple[str, ...]
     """The endpoints."""
     by_symbol: bool = False

@@ -1,4 +1,4 @@
-"""Where the streams of a client are, and how to get there."""
+"""What a stream needs of the exchange, and how a client provides it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class StreamSource(NamedTuple):
     connect: Callable[[Secret], AbstractAsyncContextManager[Socket]]
     """Opens a connection with the listen key."""
     bounds: Callable[[float], tuple[float, float]]
-    """Returns the earliest and the latest time that the exchange's clock showed at a moment of this machine's clock."""
+    """Returns the earliest and the latest time that the exchange's clock can show at a time of this machine's clock."""
     until_closed: Callable[[], Awaitable[None]] = anyio.sleep_forever
     """Waits until the client or its session is closed, and raises `SessionClosed` then."""
 

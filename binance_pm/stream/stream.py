@@ -36,12 +36,12 @@ class EventStream:
         client: the account.
         product: the product that the stream belongs to.
         settings: intervals and limits.
-        observers: called in order with every event, `StreamUp`, `StreamDown` and `StreamGap`, before the queue; a slow
-            consumer does not delay them.
+        observers: called one after the other with every event, `StreamUp`, `StreamDown` and `StreamGap`, before the
+            item is queued; a slow consumer does not delay them.
         queued: whether items are kept for iteration from the start; otherwise from the first ``aiter`` on.
         timing: clock, sleep and random numbers; None for the clock of the session's budget.
 
-    A stream is entered once: create another one to open the stream again.
+    A stream can be entered only once; create another one to open the stream again.
 
     Raises:
         PortfolioMarginError: on entering, the first attempt failed for a reason that no further attempt will cure. On
@@ -116,8 +116,8 @@ class EventStream:
 
         Args:
             why: the reason, for the `StreamDown`.
-            since: the time on the clock of the session's budget before which nothing is missing; None if the proofs of
-                the stream are right.
+            since: the time on the clock of the session's budget before which nothing is missing; None to rely on the
+                proofs of the stream.
         """
         self._opened().reconnect(why, since)
 

@@ -1,12 +1,15 @@
 """Keeps one stream up: its listen key, its connections, their rotation, and what is reported when events are lost.
 
-Everything that was pushed before `since` was received, see `binance_pm.stream.policy`. While two connections overlap,
-the events of the new one are held until the old one has ended; then those that the old one lacks are passed on.
+What is guaranteed: everything that was pushed before `since` was received; `binance_pm.stream.policy` has the proofs.
+While two connections overlap, the events of the new one are held until the old one has ended; then those that the old
+one did not receive are passed on.
 
-What is unknown: whether the exchange serves two connections of one listen key; `binance_pm.stream.overlap` finds the
-proof. Until then, the events of the old connection are held as well, because their order is not known; a rotation
-reports a `StreamGap`; and if one of the two connections breaks, the stream is down: it might have been the only one
-that was served.
+What is unknown: whether the exchange serves two connections of one listen key. `binance_pm.stream.overlap` looks for
+the proof. Until it is found,
+
+* the events of the old connection are held as well, because the order of the events of both is not known;
+* a rotation reports a `StreamGap`;
+* the stream is down if one of two connections breaks, because the exchange may have served only that one.
 """
 
 from __future__ import annotations
@@ -82,17 +85,17 @@ class Supervisor:
         self._backoff: Final = Backoff(settings.first_backoff, settings.longest_backoff)
         self.seen: Final = SeenEvents()
         self._since: float = math.inf
-        """While the stream is down: everything that was pushed before was received."""
+        """While the stream is down: everything that was pushed before this time was received."""
         self._reconnected_at: float = -math.inf
         """When the stream last reconnected at once."""
         self._down: StreamDown | None = None
         """What was reported last when the stream went down."""
         self._earliest: float = math.inf
-        """A time from which on events are known to be missing."""
+        """The time from which on events are known to be missing; infinite if the proofs are relied on."""
         self._overlap: Overlap | None = None
         """The last overlap of two connections."""
         self._overlap_since: float = -math.inf
-        """Everything that was pushed before was received when the last rotation began."""
+        """When the last rotation began, everything that was pushed before this time had been received."""
         self._final_error: PortfolioMarginError | None = None
         """Why the stream ends."""
         self.counts: Final = StreamCounts()
@@ -112,7 +115,7 @@ class Supervisor:
 
         Args:
             why: the reason, for the `StreamDown`.
-            since: the time on this machine's clock before which nothing is missing; None if the proofs are right.
+            since: the time on this machine's clock before which nothing is missing; None to rely on the proofs.
         """
         if self._current is not None:
             self._earliest = math.inf if since is None else since
@@ -182,8 +185,8 @@ class Supervisor:
         try:
             if failure := await self._open(connection):
                 return failure
-            # The pong proves that the exchange has set the stream up. What has arrived on a connection that breaks
-            # before is dropped: it lies within the gap that is reported later.
+            # The pong proves that the exchange has set the stream up. What arrives on a connection that breaks before
+            # its pong is dropped, because it lies within the gap that is reported later.
             if not await connection.ping():
                 return connection.why or "the connection was closed at once"
             self._begin(connection)
@@ -232,7 +235,7 @@ class Supervisor:
         else:
             connection.held.hold(item)
             if self._overlap is not None:
-                self._overlap.look(item)
+                self._overlap.check(item)
 
     def _note(self, connection: StreamConnection, event: AnyEvent) -> None:
         """Draw conclusions from an event about the stream itself."""
@@ -295,8 +298,8 @@ class Supervisor:
         assert old is not None, "the stream is up"  # noqa: S101
         since = min(self._earliest, old.since, math.inf if new is None else new.since)
         if self._is_order_unknown:
-            # What the old connection has received is earlier or later than what was pushed to the other one. It is
-            # reported as lost.
+            # Whether the events of the old connection precede or follow those of the other one is not known: they are
+            # dropped, and reported as lost.
             old.held = None
             since = min(since, self._overlap_since)
         self._release(old)
@@ -306,7 +309,7 @@ class Supervisor:
             self._release(new)
         self.seen.end_overlap()
         self._since, self._earliest = since, math.inf
-        # A server that closes each connection at once must not be asked for the next one at once, again and again.
+        # A server that closes each connection at once must not be asked for another one at once each time.
         now = self._clock()
         if now - self._reconnected_at >= self._settings.ping_every:
             self._reconnected_at, self._backoff.failures = now, 0
@@ -394,16 +397,16 @@ class Supervisor:
 
     async def _receive_on_both(self, old: StreamConnection, new: StreamConnection) -> None:
         overlap = self._overlap = Overlap(old, new, self._prove_overlap)
-        # The old connection's pong to a ping that is sent after the new connection was open proves that everything
-        # that was pushed before was received.
+        # The old connection is pinged when the new one is open. The pong proves that everything that was pushed before
+        # the ping was received.
         if await new.ping() and await old.ping():
             await overlap.receive(self._sleep, self._settings.overlap)
         await overlap.settle()
         if self._current is old and not (old.why or new.why):
             await self._hand_over(old, new)
         elif self._current is old and new.ended.is_set() and await old.ping():
-            # Only the new connection has failed. Both were served, and the old one has received everything: what is
-            # held are duplicates, some of which the reader of the old connection may have still to read.
+            # Only the new connection has failed. Both were served, and the old one has received everything: the events
+            # held by the new one are duplicates, some of which the reader of the old one may not have read yet.
             self._next = None
             self._release(old)
 
