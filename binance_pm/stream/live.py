@@ -20,6 +20,7 @@ import anyio
 
 from binance_pm.api.account import Account
 from binance_pm.api.stream_events import RiskLevelChange
+from binance_pm.arguments import check, checked
 from binance_pm.errors import CallInfo, ConfigurationError, SessionClosed
 from binance_pm.limits import Priority
 from binance_pm.stream.change_signal import ChangeSignal
@@ -27,7 +28,7 @@ from binance_pm.stream.fills import FillLog, Trade
 from binance_pm.stream.items import StreamDown, StreamGap, StreamItem, StreamUp
 from binance_pm.stream.live_state import AccountChanges, LiveState
 from binance_pm.stream.live_structs import LiveBalance, LiveConditionalOrder, LiveOrder, LivePosition, Market
-from binance_pm.stream.parts import Part, PartChoice, chosen_parts
+from binance_pm.stream.parts import Part, PartChoice, chosen_parts, names_of
 from binance_pm.stream.placing import LiveCm, LiveMargin, LiveUm, Placing, PlacingClient
 from binance_pm.stream.resync import LiveClient, Resync
 from binance_pm.stream.stream import Observer
@@ -301,6 +302,7 @@ class LiveAccount:
         self._check_open()
         return aiter(self._stream)
 
+    @checked("LiveAccount.missed_fills")
     async def missed_fills(self, gap: StreamGap) -> AsyncIterator[Trade]:
         """Yield the fills that happened in a gap and that no event delivered; each is yielded once.
 
@@ -386,17 +388,15 @@ class LiveAccount:
 def _checked_symbols(symbols: Collection[str] | None) -> frozenset[str] | None:
     if symbols is None:
         return None
-    if isinstance(symbols, str) or not symbols:
-        raise ValueError('symbols is not a set of names, such as {"BTCUSDT"}')
-    names: list[object] = [*symbols]
-    for name in names:
+    for name in names_of("symbols", symbols, example="BTCUSDT"):
         # A name in lower case would be kept, and no order would have it.
         if not isinstance(name, str) or not name or name != name.upper():
             raise ValueError(f"symbols has {name!r}: give names as the exchange writes them, such as BTCUSDT")
     return frozenset(symbols)
 
 
-def _checked_seconds(verify_every: object) -> float:
-    if isinstance(verify_every, int | float) and not isinstance(verify_every, bool) and verify_every > 0:
-        return verify_every
-    raise ValueError(f"verify_every is {verify_every!r}: give a number above 0")
+def _checked_seconds(verify_every: float) -> float:
+    check("verify_every", verify_every, float)
+    if verify_every <= 0:
+        raise ValueError(f"verify_every is {verify_every!r}: give a number above 0")
+    return verify_every

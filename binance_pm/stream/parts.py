@@ -48,12 +48,22 @@ def chosen_parts(choices: Collection[PartChoice] | None) -> tuple[Part, ...]:
     """
     if choices is None:
         return tuple(PARTS)
-    if isinstance(choices, str) or not choices:
-        raise ValueError('parts is not a set of names, such as {"um"}')
-    if unknown := set(choices) - set(_CHOICES):
-        raise ValueError(f"parts has {', '.join(map(repr, sorted(map(str, unknown))))}: give {', '.join(_CHOICES)}")
+    names = names_of("parts", choices, example="um")
+    if unknown := {str(name) for name in names if not isinstance(name, str) or name not in _CHOICES}:
+        raise ValueError(f"parts has {', '.join(map(repr, sorted(unknown)))}: give {', '.join(_CHOICES)}")
     parts = {part for choice in choices for part in _CHOICES[choice]}
     return tuple(part for part in PARTS if part in parts)
+
+
+def names_of(what: str, given: object, *, example: str) -> list[object]:
+    """Return the members of an argument that is a set of names.
+
+    Raises:
+        ValueError: the argument is no collection, or is empty.
+    """
+    if isinstance(given, str | bytes) or not isinstance(given, Collection) or not given:
+        raise ValueError(f'{what} is not a set of names, such as {{"{example}"}}')
+    return list(cast("Collection[object]", given))
 
 
 def weight_of(part: Part, symbols: Collection[str] | None = None) -> int:

@@ -21,15 +21,10 @@ from weakref import WeakKeyDictionary
 import anyio
 
 from binance_pm.endpoint import ENDPOINTS, Endpoint
-from binance_pm.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    PortfolioMarginError,
-    RequestRejected,
-    SessionClosed,
-)
+from binance_pm.errors import PortfolioMarginError, SessionClosed
 from binance_pm.limits import LIMITS, LimitType, Priority
 from binance_pm.stream.change_signal import ChangeSignal
+from binance_pm.stream.listen_key import PERMANENT
 from binance_pm.stream.live_state import LiveState
 from binance_pm.stream.merge import AHEAD_MS, LAG, ReadTimes
 from binance_pm.stream.part_reader import PartReader, ReadClient
@@ -261,6 +256,7 @@ class Resync:
         self._tasks: TaskGroup | None = None
         self.error: PortfolioMarginError | None = None
         """Why the last read failed; None if it succeeded."""
+        self._was_current: bool = False
 
     @property
     def now(self) -> float:
@@ -282,9 +278,14 @@ class Resync:
         """Whether the account is current and every part was read a second time."""
         return self._is_up and all(part.is_read and part.is_confirmed for part in self._parts.values())
 
+    @property
+    def _is_refused(self) -> bool:
+        """Whether the account cannot be opened; entering the account raises the error."""
+        return not self._was_current and isinstance(self.error, PERMANENT)
+
     def raise_if_fatal(self) -> None:
         """Raise the error of the last read if another attempt would not help."""
-        if isinstance(self.error, AuthenticationError | ConfigurationError | RequestRejected | SessionClosed):
+        if isinstance(self.error, PERMANENT):
             raise self.error
 
     def raise_if_over(self) -> None:
@@ -404,10 +405,12 @@ class Resync:
             if isinstance(error, SessionClosed):
                 self.end(error)
             else:
-                _log.warning("The live account could not read %s: %s", part, error)
+                if not self._is_refused:
+                    _log.warning("The live account could not read %s: %s", part, error)
                 self._on_read()
             return False
-        self.error = None
+        if not self._is_refused:
+            self.error = None
         times = self._parts[part]
         # A gap that ended after the request was sent may hide a change from it.
         if self._is_up and read.sent_at >= self._gap_at and (times.is_read or not is_repeated):
@@ -417,6 +420,7 @@ class Resync:
             times.previous_at, times.read_at = times.read_at, read.sent_at
             pause = self._verify_every if is_repeated else _SECOND_READ
             times.due_at = self._clock() + pause * (1 + _SPREAD * self._jitter())
+        self._was_current |= self.is_current
         if part == "risk":
             self._risk_at = read.sent_at
         self._changed.notify()

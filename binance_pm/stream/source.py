@@ -97,7 +97,7 @@ def source_of(
         ConfigurationError: the extra is missing, or the session cannot carry a stream.
         SessionClosed: the client is not open.
     """
-    info = CallInfo(f"{'pro.' if product == 'pro' else ''}stream", client.label)
+    info = call_info(product, client.label)
     if find_spec("websockets") is None:
         raise ConfigurationError(
             info, "streams need the extra `stream`", advice=f"Install it: {installation('stream')}"
@@ -127,6 +127,11 @@ def source_of(
     limit = LIMITS[endpoint.family, LimitType.IP].limit
     until_closed = partial(client.until_closed, info)
     return StreamSource(product, address.netloc, limit, post_key, connect, bounds, until_closed)
+
+
+def call_info(product: StreamProduct, label: str) -> CallInfo:
+    """Return what an error calls the stream of an account."""
+    return CallInfo("pro.stream" if product == "pro" else "stream", label)
 
 
 def listen_key_endpoint(product: StreamProduct) -> str:

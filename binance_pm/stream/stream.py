@@ -9,13 +9,14 @@ from typing import Final, Self
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from binance_pm.errors import CallInfo, SessionClosed
+from binance_pm.arguments import check, checked
+from binance_pm.errors import CallInfo, ConfigurationError, SessionClosed
 from binance_pm.stream.items import AnyEvent, StreamCounts, StreamDown, StreamGap, StreamItem, StreamUp
 from binance_pm.stream.order_events import OrderRecorder, record_orders
 from binance_pm.stream.policy import StreamSettings
 from binance_pm.stream.queue import StreamQueue
 from binance_pm.stream.shared import SessionStreams, StreamProduct, session_streams
-from binance_pm.stream.source import StreamClient, source_of
+from binance_pm.stream.source import StreamClient, call_info, source_of
 from binance_pm.stream.supervisor import Supervisor
 from binance_pm.stream.timing import Timing
 
@@ -44,6 +45,7 @@ class EventStream:
     A stream can be entered only once; create another one to open the stream again.
 
     Raises:
+        ConfigurationError: the settings are of another type.
         PortfolioMarginError: on entering, the first attempt failed for a reason that no further attempt will cure. On
             iterating, the session was closed.
     """
@@ -58,6 +60,10 @@ class EventStream:
         queued: bool = True,
         timing: Timing | None = None,
     ) -> None:
+        try:
+            check("settings", settings, StreamSettings | None)
+        except ValueError as error:
+            raise ConfigurationError(call_info(product, client.label), str(error)) from None
         self.label: Final = client.label
         self.product: Final[StreamProduct] = product
         self.settings: Final = settings or StreamSettings()
@@ -111,6 +117,7 @@ class EventStream:
         """How many events wait for the consumer."""
         return 0 if self._queue is None else len(self._queue)
 
+    @checked("EventStream.reconnect")
     def reconnect(self, why: str, since: float | None = None) -> None:
         """End the connection and open another one, for example because an event is known to be missing.
 
