@@ -187,7 +187,11 @@ class PreparedCall(Generic[T]):
             self.record.end(result)
 
     def note_cancelled(self) -> None:
-        """Log a write that was sent and whose response is no longer awaited, so that no order is forgotten."""
+        """Log a write that was sent and whose response is no longer awaited, so that no order is forgotten.
+
+        The level is DEBUG if the write may be sent twice and nothing has to be found out: a stream that is closed while
+        it asks for its listen key is no reason to warn.
+        """
         is_sent = self.may_be_done or (self.reservation is not None and self.reservation.is_sent)
         if not (self.bound.info.write and is_sent):
             self.note_end(NotSent(self.bound.info, "cancelled before it was sent"))
@@ -195,7 +199,9 @@ class PreparedCall(Generic[T]):
         error = NoResponse(self.bound.info, "cancelled before a response arrived")
         self.note_end(error)
         error.describe_write(self.sent_write())
-        _log.warning("%s", error)
+        endpoint = self.bound.endpoint
+        is_harmless = endpoint.repeat == "same_effect" and endpoint.resolve is None
+        _log.log(logging.DEBUG if is_harmless else logging.WARNING, "%s", error)
 
 
 def with_client_id(

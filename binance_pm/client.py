@@ -286,10 +286,10 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         """
         # Imported lazily: most programs never lose a response.
         from binance_pm.resolve import find_out  # noqa: PLC0415
-        from binance_pm.stream.order_watch import expect_order, expected_order  # noqa: PLC0415
+        from binance_pm.stream.order_events import attach_waiter, waiter_of  # noqa: PLC0415
 
         view = self.options(priority=Priority.ORDER, max_wait=min(self._settings.max_wait, give_up_after))
-        with expect_order(self.session, self.key_id, expected_order(error)) as events:
+        with attach_waiter(self.session, self.key_id, waiter_of(error)) as events:
             outcome = await find_out(view, error, give_up_after=give_up_after, events=events)
         if self._journal is not None:
             self._journal.resolved(error, outcome)

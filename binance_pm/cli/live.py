@@ -12,7 +12,7 @@ from cyclopts import CycloptsError, Parameter
 from binance_pm.amounts import text_of
 from binance_pm.cli.chosen_account import client_of
 from binance_pm.cli.options import flag
-from binance_pm.cli.output import clock_time, printable
+from binance_pm.cli.output import clock_time, printable, while_read
 from binance_pm.cli.watch import fills_screen
 from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.extras import installation
@@ -52,7 +52,7 @@ async def _run(label: str, accounts: Path | None, parts: tuple[str, ...], plain:
         chosen = chosen_parts(parts or None)  # pyright: ignore[reportArgumentType] - `chosen_parts` checks the names
     except ValueError as error:
         raise CycloptsError(msg=f"--part: {error}.") from None
-    async with await client_of(label, accounts) as client, client.live_account(chosen) as live:
+    async with while_read(), await client_of(label, accounts) as client, client.live_account(chosen) as live:
         if fills_screen(plain=plain, json=json):
             return await _show(live, label)
         while True:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import select
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import assert_never
+from typing import Final, NoReturn, assert_never
 
+import anyio
 from rich.console import Console
 
 from binance_pm.amounts import json_of, text_of
@@ -31,6 +34,9 @@ from binance_pm.fleet import (
     ThresholdCrossed,
 )
 
+_CHECK_SECONDS: Final = 0.5
+"""How often a command that waits for events checks whether its output is still read."""
+
 
 class Output(Console):
     """A console that raises on a closed pipe, so that `main` decides; rich itself would exit with 1."""
@@ -48,6 +54,36 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in text)
+
+
+def check_reader() -> None:
+    """Raise `BrokenPipeError` if the reader of stdout has ended, such as ``head``.
+
+    Printing notices this only with the next line, which may be hours away.
+    """
+    if not hasattr(select, "poll"):
+        return
+    pipe = select.poll()
+    with suppress(io.UnsupportedOperation):
+        # The end of the reader is reported without being asked for.
+        pipe.register(sys.stdout, 0)
+    if any(flags & (select.POLLERR | select.POLLHUP) for _, flags in pipe.poll(0)):
+        raise BrokenPipeError
+
+
+@asynccontextmanager
+async def while_read() -> AsyncGenerator[None]:
+    """End the block with `BrokenPipeError` soon after the reader of stdout has ended."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_check_regularly)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+async def _check_regularly() -> NoReturn:
+    while True:
+        await anyio.sleep(_CHECK_SECONDS)
+        check_reader()
 
 
 def print_event(event: FleetEvent, *, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from binance_pm.amounts import text_of
 from binance_pm.cli.chosen_account import client_of
 from binance_pm.cli.options import flag
-from binance_pm.cli.output import clock_time, printable
+from binance_pm.cli.output import clock_time, printable, while_read
 
 if TYPE_CHECKING:
     from binance_pm.stream.items import StreamItem
@@ -36,7 +36,7 @@ def run(
 
 async def _run(label: str, accounts: Path | None, pro: bool, json: bool) -> int:  # noqa: FBT001 - anyio.run passes no keywords
     client = await client_of(label, accounts)
-    async with client, client.pro.stream() if pro else client.stream() as items:
+    async with while_read(), client, client.pro.stream() if pro else client.stream() as items:
         async for item in items:
             print(printable(as_json(item) if json else as_text(item)), flush=True)
     return 0

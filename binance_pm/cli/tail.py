@@ -10,7 +10,7 @@ import msgspec
 from cyclopts import Parameter
 
 from binance_pm.cli.options import PUBLISH_VARIABLE, flag
-from binance_pm.cli.output import clock_time, describe_event, printable
+from binance_pm.cli.output import check_reader, clock_time, describe_event, printable
 from binance_pm.fleet import Gap, Missed, Started, StreamEntry
 from binance_pm.fleet.relay.entries import STREAM
 from binance_pm.fleet.relay.subscribe import StreamReader
@@ -33,6 +33,7 @@ def run(
             for entry in reader.read():
                 print(printable(as_json(entry) if json else as_text(entry)))
             sys.stdout.flush()
+            check_reader()
 
 
 def as_json(entry: StreamEntry) -> str:

@@ -24,8 +24,8 @@ from binance_pm.enums import AccountStatus
 from binance_pm.errors import PortfolioMarginError, SessionClosed
 from binance_pm.fleet.account_monitor import PRO_HEADLINE, AccountMonitor
 from binance_pm.fleet.events import AccountChange, BalanceChanged, PositionChanged
-from binance_pm.stream.entities import market_of
 from binance_pm.stream.items import StreamDown, StreamGap, StreamUp
+from binance_pm.stream.live_structs import market_of
 from binance_pm.stream.shared import StreamProduct
 from binance_pm.stream.stream import EventStream
 

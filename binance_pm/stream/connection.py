@@ -79,7 +79,7 @@ class StreamConnection:
         self.is_ending: bool = False
         """Whether the exchange has announced that it will close the connection."""
         self.was_agreed: bool = False
-        """Whether the exchange has confirmed the end, so that it serves the connection no longer."""
+        """Whether the exchange has confirmed the end, and so no longer serves the connection."""
         self.ended: Final = anyio.Event()
 
     @property
@@ -115,9 +115,9 @@ class StreamConnection:
             self._notify_ended(self)
 
     async def ping(self) -> bool:
-        """Send a ping and return whether its pong arrived; if not, the connection has ended when this returns.
+        """Send a ping and return whether its pong arrived; if it did not, the connection has ended.
 
-        What had arrived before the pong was received then, unless the reader is too busy.
+        If the pong arrived, everything that had arrived before was received, unless the reader is too busy.
         """
         socket = self._socket
         if socket is None:
@@ -130,7 +130,7 @@ class StreamConnection:
             is_answered = True
         if is_answered:
             now = self._clock()
-            # The library passes the pong on while messages that came before it wait for the reader.
+            # The library passes the pong on while earlier messages may still wait for the reader.
             has_read_all = await have_settled(lambda: self._received)
             self._proof.answered(sent, now, has_read_all=has_read_all)
             return not self.ended.is_set()

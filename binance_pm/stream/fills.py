@@ -12,8 +12,8 @@ from binance_pm.api.margin_events import ExecutionReport
 from binance_pm.api.margin_orders import MarginTrade
 from binance_pm.api.um_orders import UmTrade
 from binance_pm.endpoint import ENDPOINTS, Endpoint
-from binance_pm.stream.entities import Market, market_of
 from binance_pm.stream.items import StreamGap, StreamUp
+from binance_pm.stream.live_structs import Market, market_of
 from binance_pm.wire import Value
 
 Trade = UmTrade | CmTrade | MarginTrade
@@ -26,12 +26,12 @@ State = Mapping[Instrument, Any]
 """What is known of positions and orders by symbol; equal if nothing has changed."""
 
 _REMEMBERED: Final = 20_000
-"""Delivered fills that are remembered."""
+"""How many delivered fills are remembered."""
 _GAPS: Final = 32
-"""Gaps that are remembered."""
+"""How many gaps are remembered."""
 _PAGE: Final = 1000
 _EARLIER_MS: Final = 10_000
-"""By how much the search begins before a gap if no fill of the symbol is known."""
+"""Milliseconds by which the search begins before a gap if no fill of the symbol is known."""
 
 
 class _Gap(NamedTuple):
@@ -68,7 +68,7 @@ class FillLog:
         """Seconds since the epoch at which the stream was first up: earlier fills are not missing."""
 
     def observe(self, event: object) -> None:
-        """Take note of a fill that an event delivers."""
+        """Record a fill that an event delivers."""
         match event:
             case OrderTradeUpdate():
                 self._deliver(market_of(event.business_unit), event.order.symbol, event.order.trade_id)
@@ -78,16 +78,16 @@ class FillLog:
                 return
 
     def begin(self, up: StreamUp) -> None:
-        """Take note that the stream is up for the first time."""
+        """Record that the stream is up for the first time."""
         self._began = up.at
 
     def down(self) -> None:
-        """Take note that the stream is down: what is known now is from before the gap."""
+        """Record that the stream is down, and what is known before the gap."""
         if self._before is None:
             self._before = (self._state(), dict(self._last_trades))
 
     def gap(self, gap: StreamGap) -> None:
-        """Take note of a gap."""
+        """Record a gap."""
         before, last_trades = self._before or (self._state(), dict(self._last_trades))
         self._before = None
         self._gaps.append(_Gap(gap, before, last_trades))

@@ -20,13 +20,15 @@ import anyio
 
 from binance_pm.api.account import Account
 from binance_pm.api.stream_events import RiskLevelChange
+from binance_pm.arguments import check, checked
 from binance_pm.errors import CallInfo, ConfigurationError, SessionClosed
 from binance_pm.limits import Priority
-from binance_pm.stream.entities import LiveBalance, LiveConditionalOrder, LiveOrder, LivePosition, Market
+from binance_pm.stream.change_signal import ChangeSignal
 from binance_pm.stream.fills import FillLog, Trade
 from binance_pm.stream.items import StreamDown, StreamGap, StreamItem, StreamUp
 from binance_pm.stream.live_state import AccountChanges, LiveState
-from binance_pm.stream.parts import Part, PartChoice, chosen_parts
+from binance_pm.stream.live_structs import LiveBalance, LiveConditionalOrder, LiveOrder, LivePosition, Market
+from binance_pm.stream.parts import Part, PartChoice, chosen_parts, names_of
 from binance_pm.stream.placing import LiveCm, LiveMargin, LiveUm, Placing, PlacingClient
 from binance_pm.stream.resync import LiveClient, Resync
 from binance_pm.stream.stream import Observer
@@ -107,7 +109,7 @@ class LiveAccount:
         self._resync: Resync | None = None
         self._tasks: TaskGroup | None = None
         self._is_closed: bool = False
-        self._changed: anyio.Event = anyio.Event()
+        self._changed: Final = ChangeSignal()
         self._told: tuple[bool, bool] = (False, False)
         """Whether the account was current and confirmed when changes were last taken."""
 
@@ -131,7 +133,7 @@ class LiveAccount:
             verify_every=self._verify_every,
             jitter=self._jitter,
             on_lost=lambda since: self._stream.reconnect(LOST, since),
-            on_read=self._wake,
+            on_read=self._changed.notify,
         )
         await self._stream.__aenter__()
         try:
@@ -156,7 +158,7 @@ class LiveAccount:
 
     async def _close(self) -> None:
         self._is_closed = True
-        self._wake()
+        self._changed.notify()
         for placing in self._placing.values():
             placing.close(SessionClosed(self._call, "the live account was closed before the order had ended"))
         tasks, self._tasks = self._tasks, None
@@ -291,8 +293,8 @@ class LiveAccount:
     def events(self) -> AsyncIterator[StreamItem]:
         """Return an iterator over the events of the stream, with `StreamDown` and `StreamGap` between them.
 
-        The first call begins to keep events: an account whose events are not read holds none. Every event is yielded
-        once, also by several iterators together. The state is newer than an event that waits.
+        Events are kept from the first call on, so that an account whose events are not read holds none. Several
+        iterators together yield every event once. The state is newer than an event that waits.
 
         Raises:
             SessionClosed: the live account is not open.
@@ -300,16 +302,17 @@ class LiveAccount:
         self._check_open()
         return aiter(self._stream)
 
+    @checked("LiveAccount.missed_fills")
     async def missed_fills(self, gap: StreamGap) -> AsyncIterator[Trade]:
         """Yield the fills that happened in a gap and that no event delivered; each is yielded once.
 
-        The trades of each symbol are read whose position or orders differ across the gap, from the last known trade on:
+        For each symbol whose position or orders differ across the gap, the trades are read from the last known one on:
         weight 5 for each symbol and 1000 trades, 20 on COIN-M. A symbol that was flat and without orders both before
-        and after the gap is not read. The fills of a gap that the consumer caused, because it was too slow, were seen
-        by the live account, and are not yielded.
+        and after the gap is not read. If the consumer caused the gap because it was too slow, the live account has seen
+        the fills, and none is yielded.
 
         Args:
-            gap: from `events`, one of the last 32; the account is current again first.
+            gap: one of the last 32 gaps that `events` has yielded. The fills are read once the account is current.
 
         Raises:
             ConfigurationError: the gap is not one of this live account, or too old.
@@ -363,7 +366,7 @@ class LiveAccount:
                 except Exception:  # noqa: BLE001 - whatever it is, the account must not claim to be current
                     _log.exception("[%s] The live account could not merge an event.", self._call.label)
                     resync.up()
-        self._wake()
+        self._changed.notify()
 
     def _show_order(self, order: LiveOrder) -> None:
         if (placing := self._placing.get(order.market)) is not None:
@@ -381,25 +384,19 @@ class LiveAccount:
         if self._is_closed or self._resync is None:
             raise SessionClosed(self._call, f"the live account {'was closed' if self._is_closed else 'is not open'}")
 
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
-
 
 def _checked_symbols(symbols: Collection[str] | None) -> frozenset[str] | None:
     if symbols is None:
         return None
-    if isinstance(symbols, str) or not symbols:
-        raise ValueError('symbols is not a set of names, such as {"BTCUSDT"}')
-    names: list[object] = [*symbols]
-    for name in names:
+    for name in names_of("symbols", symbols, example="BTCUSDT"):
         # A name in lower case would be kept, and no order would have it.
         if not isinstance(name, str) or not name or name != name.upper():
             raise ValueError(f"symbols has {name!r}: give names as the exchange writes them, such as BTCUSDT")
     return frozenset(symbols)
 
 
-def _checked_seconds(verify_every: object) -> float:
-    if isinstance(verify_every, int | float) and not isinstance(verify_every, bool) and verify_every > 0:
-        return verify_every
-    raise ValueError(f"verify_every is {verify_every!r}: give a number above 0")
+def _checked_seconds(verify_every: float) -> float:
+    check("verify_every", verify_every, float)
+    if verify_every <= 0:
+        raise ValueError(f"verify_every is {verify_every!r}: give a number above 0")
+    return verify_every

@@ -19,7 +19,7 @@ from binance_pm.api.orders import FuturesOrder
 from binance_pm.api.um import UmPositionRisk
 from binance_pm.api.um_algo_orders import UmAlgoOrder
 from binance_pm.enums import PositionSide
-from binance_pm.stream.entities import (
+from binance_pm.stream.live_structs import (
     ConditionalKey,
     LiveBalance,
     LiveConditionalOrder,
@@ -51,7 +51,7 @@ _MOST_CHANGES: Final = 10_000
 
 
 class AccountChanges(msgspec.Struct, frozen=True, kw_only=True):
-    """What changed in a live account since the last call: the newest state of each, also of what has ended."""
+    """What changed in a live account since the last call: the newest states, also of what has ended."""
 
     positions: tuple[LivePosition, ...] = ()
     """Positions; a position that was closed has size 0."""
@@ -141,7 +141,7 @@ class LiveState:
         return self._orders.get(key)
 
     def by_instrument(self) -> dict[tuple[Market, str], tuple[object, ...]]:
-        """Return what tells whether a symbol was traded: the versions of its positions, and its open orders."""
+        """Return what shows whether a symbol was traded: the versions of its positions, and its open orders."""
         found: dict[tuple[Market, str], tuple[object, ...]] = {}
         for (market, symbol, _), position in sorted(self._positions.live().items()):
             found[market, symbol] = (*found.get((market, symbol), ()), position.version, position.position_amt)
@@ -183,13 +183,13 @@ class LiveState:
         self._has_new_risk = False
 
     def _bound_changes(self) -> None:
-        """Keep no changes that would outgrow the state itself because they are never taken."""
+        """Drop the changes if too many wait to be taken; the whole state is returned in their place."""
         if self._is_whole or sum(len(kind.changed) for kind in self._kinds) > _MOST_CHANGES:
             self._clear_changes()
             self._is_whole = True
 
     def apply(self, event: object, now: float) -> None:
-        """Merge an event; an event that says nothing of the state is ignored.
+        """Merge an event; an event that does not concern the state is ignored.
 
         Args:
             event: as decoded.
@@ -251,7 +251,7 @@ class LiveState:
             self._merge_position(position, read, now)
         for key in self._positions.missing(rows, read, lambda key: key[0] == market):
             position, version = self._positions.get(key), self._positions.version(key)
-            assert position is not None and version is not None  # noqa: S101, PT018
+            assert position is not None and version is not None  # noqa: S101, PT018 - as `missing` has found
             self._suspect(key, version, read, now)
             self._positions.end(key, msgspec.structs.replace(position, position_amt=Decimal(0)), now)
         amounts = {
@@ -265,7 +265,7 @@ class LiveState:
     def _merge_position(self, position: LivePosition, read: ReadTimes, now: float) -> None:
         key, version = position.key, position.version
         before = self._positions.get(key)
-        # A row may have a newer time although nothing that events tell has changed.
+        # A row may have a newer time although nothing that events report has changed.
         has_moved = position.position_amt != (Decimal(0) if before is None else before.position_amt)
         has_won = self._positions.merge_row(key, position, version, read, now, has_ended=not position.position_amt)
         if has_won and has_moved:
@@ -342,7 +342,7 @@ class LiveState:
         return has_won
 
     def end_order(self, order: LiveOrder | LiveConditionalOrder, now: float) -> None:
-        """Let an order end that the exchange no longer knows: one that ended long ago without a fill is archived."""
+        """End an order that the exchange no longer knows; orders that ended long ago without a fill are archived."""
         last = msgspec.structs.replace(order, status=type(order.status)("EXPIRED"))
         if isinstance(last, LiveOrder):
             self._orders.end(last.key, last, now)
@@ -377,7 +377,7 @@ class LiveState:
         return self._symbols is None or symbol in self._symbols
 
     def _view(self, name: str, kind: Entities[Any, Any], make: Callable[[dict[Any, Any]], Any]) -> Any:
-        """Return a picture of the entities, made again only after a change."""
+        """Return a view of the entities, which is rebuilt only after a change."""
         kept = self._views.get(name)
         if kept is None or kept[0] != kind.changes:
             kept = self._views[name] = (kind.changes, make(kind.live()))

@@ -5,18 +5,19 @@ engine, sometimes by seconds. An event names only what changed; a list names wha
 missing because it has ended, or because the response is old.
 
 What is guaranteed: an entity is right as soon as it has been read by a request that was sent at least `LAG` seconds
-after the last change that no event delivered, if responses are stale by less than that.
+after the last change that no event delivered, provided that responses are stale by less than `LAG`.
 
 * The higher version wins: the time of an event, or the update time of a response, then the executed quantity. If
   versions are equal, the event wins; the second read corrects an entity that no event has touched for `LAG` seconds.
 * An entity that has ended leaves a tombstone for `TOMBSTONE` seconds, so that an old response cannot bring it back. An
   order that has ended never comes back.
-* A row without an update time is merged unless an event has touched the entity since `LAG` seconds before the request,
-  or since one second before it if this is the first read after a gap: changes of that gap are then likelier than a
-  stale response. If an event from before the end of the gap prevents the merge, the row is undecided: the gap may hide
-  a change, so that the list must be read again.
+* A row without an update time is merged unless an event has touched the entity in the `LAG` seconds before the request
+  or later. In the first read after a gap, one second takes the place of `LAG`, because a change within the gap is
+  likelier than a stale response. If an event from before the end of the gap prevents the merge, the row is undecided:
+  the gap may hide a change, so that the list must be read again.
 * An entity that is missing from a list has ended only if its version is older than the request, and if no event has
-  touched it as above. A later row of the same version brings it back, because the list may have been stale.
+  touched the entity within that time. A later row of the same version brings the entity back, because the list may have
+  been stale.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ FIRST_LAG: Final = 1.0
 TOMBSTONE: Final = 600.0
 """Seconds for which an entity that has ended is remembered."""
 AHEAD_MS: Final = 3_600_000
-"""Milliseconds by which a time may be ahead of the exchange's clock; a later one says nothing."""
+"""Milliseconds by which a time may be ahead of the exchange's clock; later times are ignored."""
 _LONG_QUIET: Final = 60.0
-"""Seconds without a change after which a response wins whatever its version: update times may mean something else."""
+"""Seconds without a change after which a response wins whatever its version: update times may have another meaning."""
 
 
 class Version(NamedTuple):
@@ -54,17 +55,17 @@ class ReadTimes(NamedTuple):
     """When a response was requested."""
 
     sent_at: float
-    """Monotonic seconds, not later than the request was sent."""
+    """Monotonic seconds; the request was sent then or later."""
     sent_time: int
-    """The same on the exchange's clock, in milliseconds since the epoch, not later either."""
+    """The same on the exchange's clock, in milliseconds since the epoch."""
     up_since: int
-    """When the stream came up or the last gap ended, by the exchange's clock, not earlier than it did."""
+    """Milliseconds on the exchange's clock; the stream came up, or the last gap ended, then or earlier."""
     is_repeated: bool = False
     """Whether the same part was read before since the last gap."""
 
     @property
     def quiet_since(self) -> float:
-        """Monotonic time since when no event may have touched an entity if the response is to win."""
+        """Monotonic time; a response wins if no event has touched the entity since."""
         return self.sent_at - (LAG if self.is_repeated else FIRST_LAG)
 
 
@@ -93,8 +94,8 @@ class Entities(Generic[K, V]):
     """The entities of one kind by key, merged from events and responses.
 
     Args:
-        ends_once: whether an entity that has ended never comes back, as an order. The owner asks about one that is
-            missing from a list before it ends.
+        ends_once: whether an entity that has ended never comes back, as is true of orders. If a list lacks such an
+            entity, the owner queries the entity before ending it.
     """
 
     def __init__(self, *, ends_once: bool = False) -> None:
@@ -172,7 +173,7 @@ class Entities(Generic[K, V]):
     def missing(self, listed: Collection[K], read: ReadTimes, belongs: Callable[[K], bool]) -> list[K]:
         """Return the entities that are missing from a list and older than its request.
 
-        Orders are asked about before they end, so that those whose end the gap may hide are among them.
+        Orders whose end the gap may hide are among them, because the owner queries orders before ending them.
 
         Args:
             listed: the keys of the list.
@@ -191,7 +192,7 @@ class Entities(Generic[K, V]):
         return found
 
     def end(self, key: K, value: V, now: float) -> None:
-        """Let an entity end that is missing from a list.
+        """End an entity that is missing from a list.
 
         Args:
             key: the entity.
@@ -239,5 +240,5 @@ def _may_hide(entry: _Entry[Any], read: ReadTimes) -> bool:
 
 
 def _is_settled(entry: _Entry[Any], read: ReadTimes) -> bool:
-    """Return whether nothing has changed or touched an entity for so long that no response can be so stale."""
+    """Return whether no change and no event has touched an entity for longer than a response can be stale."""
     return max(entry.touched_at, entry.changed_at) < read.sent_at - _LONG_QUIET

@@ -14,9 +14,10 @@ from binance_pm.stream.items import AnyEvent, StreamGap
 class Overlap:
     """Two connections of one stream.
 
-    An event that has arrived on both is not enough: the exchange may have pushed it to one connection, and a duplicate
-    of it to the other one before both were open, or after one was lost. So an event counts only after the old
-    connection has answered a ping that was sent when both were open, and only if both connections then answer another.
+    An event that has arrived on both connections is no proof by itself: the exchange may have pushed the event to one
+    connection, and a duplicate of the event to the other one before both were open, or after one was lost. An event
+    therefore counts only if it arrives after the old connection has answered a ping that was sent when both were open,
+    and if both connections then answer another ping.
 
     Args:
         old: the connection that is replaced.
@@ -31,8 +32,8 @@ class Overlap:
         self._has_begun: bool = False
         self._arrived_on_both: Final = anyio.Event()
 
-    def look(self, item: AnyEvent | StreamGap) -> None:
-        """Look whether an event that has just been held has arrived on both connections."""
+    def check(self, item: AnyEvent | StreamGap) -> None:
+        """Check whether an event that has just been held has arrived on both connections."""
         old, new = self._old.held, self._new.held
         if self._has_begun and old is not None and new is not None and not isinstance(item, StreamGap):
             identity = item.identity
@@ -52,7 +53,7 @@ class Overlap:
                 tasks.cancel_scope.cancel()
 
     async def settle(self) -> None:
-        """Wait until a connection that is about to end has ended; the end of one may be that of the other."""
+        """Wait for the end of each connection that is about to end; the end of one may cause that of the other."""
         for connection in (self._new, self._old, self._new):
             if connection.why:
                 await connection.ended.wait()

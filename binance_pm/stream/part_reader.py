@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.errors import RequestRejected
-from binance_pm.stream.entities import LiveConditionalOrder, LiveOrder, Market, conditional_of_row, order_of_row
 from binance_pm.stream.live_state import LiveState
+from binance_pm.stream.live_structs import LiveConditionalOrder, LiveOrder, Market, conditional_of_row, order_of_row
 from binance_pm.stream.merge import FIRST_LAG, ReadTimes
 from binance_pm.stream.parts import Part, reads_by_symbol
 from binance_pm.wire import Value
@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 _MARKETS: Final[Mapping[Part, Market]] = {"um.orders": "um", "cm.orders": "cm", "margin.orders": "margin"}
 _MOST_READS: Final = 3
-"""Reads of a part, if the first after a gap differ from events that arrived just before the gap ended."""
+"""How often a part is read at most, while its rows differ from events that arrived just before the gap ended."""
 _NOT_FOUND: Final = {-2013, -2026}
 """Codes of a query: there is no such order, or the order is archived."""
 _CERTAIN_MS: Final = 60_000
-"""An order that no query finds has ended if it is older than this; before, queries may lag."""
+"""An order that no query finds has ended if its last change is older than this; queries may lag behind newer ones."""
 
 
 class ReadClient(Protocol):

@@ -9,20 +9,20 @@ from binance_pm.endpoint import ENDPOINTS
 from binance_pm.limits import LimitType
 
 Part = Literal["um.positions", "cm.positions", "margin.balances", "um.orders", "cm.orders", "margin.orders", "risk"]
-"""What is read together. The futures' balances belong to their positions."""
+"""What is read together. The balances of futures are read with the positions."""
 
 PartChoice = Part | Literal["um", "cm", "margin"]
 """A part, or everything of a market together with the risk figures."""
 
 MOST_SYMBOLS: Final = 39
-"""From 40 symbols on, one list of all symbols weighs less than a list for each."""
+"""From 40 symbols on, one list of all symbols weighs less than one list per symbol."""
 
 
 class PartReads(NamedTuple):
     """How a part is read."""
 
     tier: int
-    """A tier of any account of a session is read only if no account of the session lacks a lower one."""
+    """A part is read only when no account of the session lacks a part of a lower tier."""
     endpoints: tuple[str, ...]
     """The endpoints."""
     by_symbol: bool = False
@@ -48,12 +48,22 @@ def chosen_parts(choices: Collection[PartChoice] | None) -> tuple[Part, ...]:
     """
     if choices is None:
         return tuple(PARTS)
-    if isinstance(choices, str) or not choices:
-        raise ValueError('parts is not a set of names, such as {"um"}')
-    if unknown := set(choices) - set(_CHOICES):
-        raise ValueError(f"parts has {', '.join(map(repr, sorted(map(str, unknown))))}: give {', '.join(_CHOICES)}")
+    names = names_of("parts", choices, example="um")
+    if unknown := {str(name) for name in names if not isinstance(name, str) or name not in _CHOICES}:
+        raise ValueError(f"parts has {', '.join(map(repr, sorted(unknown)))}: give {', '.join(_CHOICES)}")
     parts = {part for choice in choices for part in _CHOICES[choice]}
     return tuple(part for part in PARTS if part in parts)
+
+
+def names_of(what: str, given: object, *, example: str) -> list[object]:
+    """Return the members of an argument that is a set of names.
+
+    Raises:
+        ValueError: the argument is no collection, or is empty.
+    """
+    if isinstance(given, str | bytes) or not isinstance(given, Collection) or not given:
+        raise ValueError(f'{what} is not a set of names, such as {{"{example}"}}')
+    return list(cast("Collection[object]", given))
 
 
 def weight_of(part: Part, symbols: Collection[str] | None = None) -> int:

@@ -2,8 +2,8 @@
 
 What is guaranteed: `PlacedOrder` is returned as soon as the response or an event shows the order, whichever comes
 first, and follows the order until it has ended. If the outcome is unknown, events and queries decide it, as described
-in `binance_pm.resolve`: an order counts as not placed only if no query that was sent after the exchange would have
-refused the request has found it.
+in `binance_pm.resolve`: an order counts as not placed only if the queries sent after its request had expired have not
+found it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from binance_pm.api.orders import OrderStatus
 from binance_pm.api.um import Um
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.errors import PortfolioMarginError
-from binance_pm.stream.entities import LiveOrder, Market, order_of_row
 from binance_pm.stream.live_state import LiveState
+from binance_pm.stream.live_structs import LiveOrder, Market, order_of_row
 from binance_pm.stream.merge import ReadTimes
 from binance_pm.wire import Value
 
@@ -137,7 +137,7 @@ class PlacedOrder:
         """Wait until the response or an event shows the order.
 
         Raises:
-            PortfolioMarginError: the order was not placed, or this is not known.
+            PortfolioMarginError: the order was not placed, or it is not known whether it was.
         """
         await self._shown.wait()
         if self._order is None and self._error is not None:
@@ -244,7 +244,7 @@ class Placing:
                 self._respond(row if isinstance(row, LiveOrder) else order_of_row(self._market, row), times)
 
     async def _found_out(self, error: PortfolioMarginError, placed: PlacedOrder) -> Any:
-        """Return the order of a placement that failed; None if it was not placed or this is not known."""
+        """Return the order of a placement that failed; None if it was not placed, or if that is not known."""
         if error.outcome == "unknown":
             try:
                 outcome = error.resolved = await self._client.resolve(error)
@@ -259,7 +259,7 @@ class Placing:
 
     def _respond(self, order: LiveOrder | None, times: ReadTimes) -> None:
         if order is not None:
-            # The state tells this class what is new, unless an event has told more already.
+            # The state reports the order only if the response is news.
             self._state.read_order(order, times, self._clock())
             self.observe(order)
 

@@ -4,11 +4,11 @@ What the exchange does: nothing is replayed, so what is pushed while no connecti
 account share one listen key; another program can delete it, which closes no connection and is not announced. A pong
 proves that a connection is open, and not that its key is the active one.
 
-What is guaranteed: everything that was pushed before the smaller of two times was received.
+What is guaranteed: everything that was pushed before the earlier of two times was received.
 
 * The socket is proven up to the moment at which the last answered ping was sent: frames arrive in order, so everything
-  that was pushed before was received before the pong. Any frame proves the same up to one round trip before it, or, if
-  the event loop was busy meanwhile, up to one round trip before that.
+  that was pushed before the ping was received before the pong. Any frame proves the same up to one round trip before
+  the frame was read, or, if the event loop was busy, up to one round trip before the event loop became busy.
 * The key is proven up to the moment at which the last POST that returned it was sent, or, if later, up to one round
   trip before the last event.
 
@@ -119,7 +119,7 @@ class Backoff:
 
 
 class ConnectPacer:
-    """Spreads attempts to connect, as many streams may lose their connections together.
+    """Spreads attempts to connect, because many streams may lose their connections at the same time.
 
     Args:
         per_second: attempts in one second.
@@ -151,7 +151,7 @@ class SocketProof:
 
     def __init__(self, began: float, opened: float) -> None:
         self.at: float = began
-        """Everything that was pushed before was received."""
+        """Everything that was pushed before this time was received."""
         self._round_trips: Final = deque([opened - began], maxlen=_ROUND_TRIPS)
         self._unanswered: deque[float] = deque()
         """When the pings without a pong were sent."""
@@ -166,7 +166,7 @@ class SocketProof:
 
         Args:
             now: the time.
-            responsive_at: a time at which everything that had arrived was read.
+            responsive_at: everything that had arrived by this time was read.
         """
         proven = min(now, responsive_at) - self.delay(now)
         self.at = max(self.at, proven)
@@ -213,5 +213,5 @@ class KeyProof:
             self.at = max(self.at, sent)
 
     def event(self, proven: float) -> None:
-        """Record an event, which was pushed to the key, as the active one, at or after a time."""
+        """Record an event that was pushed at or after a time: the key was the active one then."""
         self.at = max(self.at, proven)

@@ -27,8 +27,7 @@ class ProClient(Pro):
         Raises:
             ConfigurationError: the extra `stream` is missing, or the session cannot carry a stream.
         """
-        # Imported lazily, as most of it is an extra.
-        from binance_pm.stream.stream import EventStream  # noqa: PLC0415
+        from binance_pm.stream.stream import EventStream  # noqa: PLC0415 - needs an extra
 
         client: Any = self.call
         return EventStream(client.__self__, "pro", settings)

@@ -20,7 +20,7 @@ TOO_SLOW: Final = "consumer too slow"
 
 _ITEMS_BETWEEN_CHECKPOINTS: Final = 100
 _MOST_REPORTS: Final = 1_000
-"""Reports that wait for a consumer before those without an event between them become one gap."""
+"""How many reports may wait for a consumer; after that, reports without an event between them become one gap."""
 
 
 class StreamQueue:
@@ -43,7 +43,7 @@ class StreamQueue:
         self._events: int = 0
         self._reports: int = 0
         self._overflow: _Overflow | None = None
-        """The last item, if the events that arrive now do not fit."""
+        """The last item, while arriving events do not fit."""
         self._new_event: Callable[[], anyio.Event | asyncio.Event] | None = None
         self._arrival: anyio.Event | asyncio.Event | None = None
         self._since_checkpoint: int = 0
@@ -86,7 +86,7 @@ class StreamQueue:
         self._append(report)
 
     def _joined(self, gap: StreamGap) -> StreamGap:
-        """Remove the reports after the last event, and return one gap in place of them and of another one."""
+        """Remove the reports after the last event; return one gap that covers them and the given one."""
         since = gap.since
         while self._items and isinstance(last := self._items[-1], StreamDown | StreamGap | _Overflow):
             self._items.pop()
@@ -110,7 +110,7 @@ class StreamQueue:
                 raise self._error or StopAsyncIteration
             self._since_checkpoint = 0
             if self._arrival is None:
-                self._new_event = self._new_event or _events()
+                self._new_event = self._new_event or _event_class()
                 self._arrival = self._new_event()
             await self._arrival.wait()
         item = self._items.popleft()
@@ -125,7 +125,7 @@ class StreamQueue:
         return item
 
     def close(self, error: BaseException | None = None) -> None:
-        """End the iteration after the items that wait; with an error if one is given."""
+        """End the iteration after the waiting items, with the error if one is given."""
         self._is_closed, self._error = True, error
         self._wake()
 
@@ -140,8 +140,8 @@ class StreamQueue:
             arrival.set()
 
 
-def _events() -> Callable[[], anyio.Event | asyncio.Event]:
-    """Return what makes an event of the running event loop; `anyio.Event` would look for the event loop each time."""
+def _event_class() -> Callable[[], anyio.Event | asyncio.Event]:
+    """Return the class of events of the running event loop; `anyio.Event` would look for the event loop each time."""
     if sniffio.current_async_library() != "asyncio":
         return anyio.Event
     import asyncio  # noqa: PLC0415 - loaded, as it runs this task

@@ -21,14 +21,10 @@ from weakref import WeakKeyDictionary
 import anyio
 
 from binance_pm.endpoint import ENDPOINTS, Endpoint
-from binance_pm.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    PortfolioMarginError,
-    RequestRejected,
-    SessionClosed,
-)
+from binance_pm.errors import PortfolioMarginError, SessionClosed
 from binance_pm.limits import LIMITS, LimitType, Priority
+from binance_pm.stream.change_signal import ChangeSignal
+from binance_pm.stream.listen_key import PERMANENT
 from binance_pm.stream.live_state import LiveState
 from binance_pm.stream.merge import AHEAD_MS, LAG, ReadTimes
 from binance_pm.stream.part_reader import PartReader, ReadClient
@@ -45,7 +41,7 @@ _log = logging.getLogger(__name__)
 _SECOND_READ: Final = 10.0
 """Seconds from the first read after a gap to the second."""
 _SPREAD: Final = 0.1
-"""By which part of itself an interval is longer at random, so that accounts are not read together."""
+"""The largest part of an interval that is added to it at random, so that accounts are not read at the same time."""
 _SHARE: Final = 0.1
 """The part of the limit that repeated reads may use."""
 _REPEATED: Final = 5
@@ -56,13 +52,13 @@ _EXPECTED: Final = 60.0
 """Seconds for which other accounts wait for the positions of an account whose stream is down."""
 _LONGEST_BACKOFF: Final = 30.0
 _RARE: Final = 60.0
-"""Seconds after which another gap is read at once: a stream with gap after gap must not use up the weight."""
+"""Seconds between passes that are not frequent; pauses between frequent ones grow, to save weight."""
 _RISK_EVERY: Final = 5.0
 """Seconds between two reads of the risk figures while the account is not in a normal state."""
 _RISK_SHARE: Final = 0.2
 """The part of the limit that these reads may use: with more than five such accounts, the interval grows."""
 _LONGEST_WAIT: Final = 600.0
-"""Seconds for which a read may wait for weight: everything of 200 accounts is minutes of the whole limit."""
+"""Seconds for which a read may wait for weight: reading 200 accounts takes the whole limit for minutes."""
 
 
 class LiveClient(ReadClient, Protocol):
@@ -99,8 +95,8 @@ class ReadOrder:
         self._clock: Final = clock
         self._sleep: Final = sleep
         self._tiers: Final[dict[object, tuple[int, float]]] = {}
-        """The lowest tier that each account lacks, and until when the others wait for it."""
-        self._changed: anyio.Event = anyio.Event()
+        """The lowest tier that each account lacks, and until when the other accounts wait for it."""
+        self._changed: Final = ChangeSignal()
         self._pace: Final = anyio.Lock()
         self._next_read: float = -math.inf
         """When the next repeated read may begin."""
@@ -130,13 +126,13 @@ class ReadOrder:
         return tier <= self._lowest()
 
     async def changed(self) -> None:
-        """Wait until a higher tier may be read, or for a second."""
+        """Wait until a higher tier may be read, at most for a second."""
         with anyio.move_on_after(1.0):
             await self._changed.wait()
 
     @contextlib.asynccontextmanager
     async def repeated(self) -> AsyncGenerator[Callable[[int], None]]:
-        """Wait for the turn of a repeated read; what is yielded is to be called with the weight of the read."""
+        """Wait for the turn of a repeated read; yield a function to be called with the weight of the read."""
         async with self._pace:
             if (seconds := self._next_read - self._clock()) > 0:
                 await self._sleep(seconds)
@@ -155,15 +151,14 @@ class ReadOrder:
         self._next_read = self._clock() + _seconds_of(weight, _SHARE)
 
     def _lowest(self) -> float:
-        """Return the lowest tier that an account lacks; infinite if none lacks any."""
+        """Return the lowest tier that an account lacks; infinite if no account lacks one."""
         now = self._clock()
         return min((tier for tier, until in self._tiers.values() if until > now), default=math.inf)
 
     def _wake_after(self, lowest: float) -> None:
-        """Wake those that wait for others if a higher tier may be read than before."""
+        """Wake the accounts that wait for others if a higher tier may be read than before."""
         if self._lowest() > lowest:
-            self._changed.set()
-            self._changed = anyio.Event()
+            self._changed.notify()
 
 
 def _seconds_of(weight: int, share: float) -> float:
@@ -199,7 +194,7 @@ class _PartTimes:
         self.read_at: float = -math.inf
         """Monotonic time at which the last read was requested."""
         self.previous_at: float = -math.inf
-        """The same of the last read but one: it did not show that an event was missing."""
+        """The same for the read before the last one, which did not show that an event was missing."""
 
 
 class Resync:
@@ -212,7 +207,7 @@ class Resync:
         symbols: the symbols whose orders are read; None for all.
         verify_every: seconds between two repeated reads of a part.
         jitter: a random number from 0 to 1.
-        on_lost: called if the stream has lost an event, with the monotonic time before which none is missing.
+        on_lost: called if the stream has lost an event, with the monotonic time before which no event is missing.
         on_read: called after each attempt to read.
     """
 
@@ -248,19 +243,20 @@ class Resync:
         self._gap_at: float = -math.inf
         """Monotonic time at which the last gap had ended."""
         self._up_since: int = 0
-        """The same on the exchange's clock, in milliseconds, not earlier."""
-        self._changed: anyio.Event = anyio.Event()
+        """A time on the exchange's clock, in milliseconds, at which the last gap had ended."""
+        self._changed: Final = ChangeSignal()
         self._pass: Final = Backoff(1.0, _LONGEST_BACKOFF)
-        """Counts the times at which everything was read again shortly after the time before."""
+        """Counts passes, reads of everything, that were begun shortly after the pass before."""
         self._pass_at: float = -math.inf
-        """Monotonic time at which everything began to be read again."""
+        """Monotonic time at which the last pass began."""
         self._pass_due: float = -math.inf
-        """The same of the earliest next time."""
+        """Monotonic time at which the next pass may begin."""
         self._risk_is_urgent: bool = False
         self._risk_at: float = -math.inf
         self._tasks: TaskGroup | None = None
         self.error: PortfolioMarginError | None = None
         """Why the last read failed; None if it succeeded."""
+        self._was_current: bool = False
 
     @property
     def now(self) -> float:
@@ -282,13 +278,18 @@ class Resync:
         """Whether the account is current and every part was read a second time."""
         return self._is_up and all(part.is_read and part.is_confirmed for part in self._parts.values())
 
+    @property
+    def _is_refused(self) -> bool:
+        """Whether the account cannot be opened; entering the account raises the error."""
+        return not self._was_current and isinstance(self.error, PERMANENT)
+
     def raise_if_fatal(self) -> None:
         """Raise the error of the last read if another attempt would not help."""
-        if isinstance(self.error, AuthenticationError | ConfigurationError | RequestRejected | SessionClosed):
+        if isinstance(self.error, PERMANENT):
             raise self.error
 
     def raise_if_over(self) -> None:
-        """Raise the error that has ended the reads, if one has."""
+        """Raise the error that has ended the reads, if they have ended."""
         if isinstance(self.error, SessionClosed):
             raise self.error
 
@@ -305,7 +306,7 @@ class Resync:
         self._state.forget_suspicions()
         # The others wait for the positions of an account that is likely to come back soon.
         self._order.lacks(self, min(PARTS[part].tier for part in self._parts), seconds=_EXPECTED)
-        self._wake()
+        self._changed.notify()
 
     def up(self) -> None:
         """Record that the stream is up, and that events may be missing up to now."""
@@ -317,7 +318,7 @@ class Resync:
             part.is_read = part.is_confirmed = False
             part.due_at = math.inf
             part.previous_at = part.read_at = self._gap_at
-        self._wake()
+        self._changed.notify()
 
     def check_time(self, event: object) -> None:
         """Refuse an event from the future: nothing that follows could ever replace it.
@@ -333,7 +334,7 @@ class Resync:
         """Record that the exchange told of a change of the risk state."""
         if "risk" in self._parts:
             self._risk_is_urgent = True
-            self._wake()
+            self._changed.notify()
 
     async def run(self) -> None:
         """Read whatever is due, until cancelled or until the session is closed."""
@@ -374,7 +375,7 @@ class Resync:
             await self._pause(min(_LONGEST_BACKOFF, 2.0 ** min(failures, 10)) * (0.5 + 0.5 * self._jitter()))
 
     def _begin_pass(self) -> bool:
-        """Begin to read everything again, unless that was done too often lately; return whether it begins."""
+        """Begin a pass, unless passes were too frequent; return whether the pass begins."""
         now = self._clock()
         if now < self._pass_due:
             return False
@@ -404,10 +405,12 @@ class Resync:
             if isinstance(error, SessionClosed):
                 self.end(error)
             else:
-                _log.warning("The live account could not read %s: %s", part, error)
+                if not self._is_refused:
+                    _log.warning("The live account could not read %s: %s", part, error)
                 self._on_read()
             return False
-        self.error = None
+        if not self._is_refused:
+            self.error = None
         times = self._parts[part]
         # A gap that ended after the request was sent may hide a change from it.
         if self._is_up and read.sent_at >= self._gap_at and (times.is_read or not is_repeated):
@@ -417,9 +420,10 @@ class Resync:
             times.previous_at, times.read_at = times.read_at, read.sent_at
             pause = self._verify_every if is_repeated else _SECOND_READ
             times.due_at = self._clock() + pause * (1 + _SPREAD * self._jitter())
+        self._was_current |= self.is_current
         if part == "risk":
             self._risk_at = read.sent_at
-        self._wake()
+        self._changed.notify()
         self._on_read()
         return True
 
@@ -441,7 +445,7 @@ class Resync:
                 self._parts[part].due_at = self._clock() + _LONGEST_BACKOFF
 
     async def _watch_events(self) -> None:
-        """Notice events that the stream has lost."""
+        """Report events that the stream has lost."""
         while True:
             deadline = self._state.next_deadline()
             seconds = math.inf if deadline is None else deadline - self._clock()
@@ -468,11 +472,10 @@ class Resync:
         return ReadTimes(now, math.floor(self._server_clock.bounds(now)[0] * 1000), self._up_since, is_repeated)
 
     async def _pause(self, seconds: float) -> None:
-        """Wait until something changes, but not longer."""
+        """Wait until something changes, at most for some seconds."""
         if seconds == math.inf:
             await self._changed.wait()
             return
-        changed = self._changed
 
         async def sleep(scope: anyio.CancelScope) -> None:
             await self._sleep(seconds)
@@ -480,9 +483,5 @@ class Resync:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(sleep, tasks.cancel_scope)
-            await changed.wait()
+            await self._changed.wait()
             tasks.cancel_scope.cancel()
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()

@@ -18,9 +18,10 @@ from binance_pm.transport.tls import source_of_settings, tls_settings
 
 _TICK_SECONDS: Final = 0.1
 _SUCCESSION_SECONDS: Final = 5.0
+"""How long it may take until another stream ticks, after the one that did is closed."""
 _QUIET_ROUNDS: Final = 5
+"""Rounds of the event loop without a message after which nothing that has arrived is unread."""
 _MOST_ROUNDS: Final = 50
-"""How long it may take until another stream ticks, if the one that did is closed."""
 
 StreamProduct = Literal["pm", "pro"]
 """Portfolio Margin or Portfolio Margin Pro: their streams have different addresses and listen keys."""
@@ -45,7 +46,7 @@ class SessionStreams:
         self.received: int = 0
         """How many messages the readers of all streams have received."""
         self.responsive_at: float = -math.inf
-        """A time before which everything that had arrived was read."""
+        """Everything that had arrived by this time was read."""
         self._is_ticking: bool = False
         self.open_streams: Final[dict[StreamProduct, int]] = {"pm": 0, "pro": 0}
 
@@ -55,9 +56,9 @@ class SessionStreams:
         await sleep(self.pacer.reserve(now) - now)
 
     async def tick(self, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
-        """Note regularly that the event loop is not busy; one stream of the session does so for all.
+        """Record regularly when the event loop is not busy; one stream of the session does so for all.
 
-        What is read after the event loop was busy may have arrived long before.
+        A message that is read after the event loop was busy may have arrived long before.
         """
         while True:
             if self._is_ticking:
@@ -97,7 +98,7 @@ class SessionStreams:
 async def have_settled(received: Callable[[], int]) -> bool:
     """Return whether readers have received everything that had arrived; they may be too busy.
 
-    A message passes from the socket through the library's queue to its reader, in a round of the event loop each.
+    A message takes one round of the event loop from the socket to the queue of the library, and one to the reader.
 
     Args:
         received: returns how many messages the readers have received.

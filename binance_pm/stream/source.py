@@ -1,13 +1,15 @@
-"""Where the streams of a client are, and how to get there."""
+"""What a stream needs of the exchange, and how a client provides it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol, Self
 from urllib.parse import quote, urlsplit
+
+import anyio
 
 from binance_pm.api.streams import ListenKey
 from binance_pm.endpoint import ENDPOINTS, Endpoint
@@ -19,7 +21,6 @@ from binance_pm.session import Session
 from binance_pm.signing import Secret
 from binance_pm.stream.shared import SessionStreams, StreamProduct
 from binance_pm.stream.socket import Socket
-from binance_pm.stream.surroundings import StreamSource
 
 if TYPE_CHECKING:
     from binance_pm.stream.websocket import StreamAddress
@@ -27,6 +28,24 @@ if TYPE_CHECKING:
 
 _PATHS: Final[dict[StreamProduct, str]] = {"pm": "/pm/ws/", "pro": "/pm-classic/ws/"}
 _PORTS: Final = {"ws": 80, "wss": 443}
+
+
+class StreamSource(NamedTuple):
+    """What a stream needs of the exchange."""
+
+    product: StreamProduct
+    place: str
+    """Host and port of the stream."""
+    weight_per_minute: int
+    """The limit of the pool in which listen keys count."""
+    post_key: Callable[[], Awaitable[Secret]]
+    """Returns the active listen key of the account, valid for another hour."""
+    connect: Callable[[Secret], AbstractAsyncContextManager[Socket]]
+    """Opens a connection with the listen key."""
+    bounds: Callable[[float], tuple[float, float]]
+    """Returns the earliest and the latest time that the exchange's clock can show at a time of this machine's clock."""
+    until_closed: Callable[[], Awaitable[None]] = anyio.sleep_forever
+    """Waits until the client or its session is closed, and raises `SessionClosed` then."""
 
 
 class StreamClient(Protocol):
@@ -78,7 +97,7 @@ def source_of(
         ConfigurationError: the extra is missing, or the session cannot carry a stream.
         SessionClosed: the client is not open.
     """
-    info = CallInfo(f"{'pro.' if product == 'pro' else ''}stream", client.label)
+    info = call_info(product, client.label)
     if find_spec("websockets") is None:
         raise ConfigurationError(
             info, "streams need the extra `stream`", advice=f"Install it: {installation('stream')}"
@@ -108,6 +127,11 @@ def source_of(
     limit = LIMITS[endpoint.family, LimitType.IP].limit
     until_closed = partial(client.until_closed, info)
     return StreamSource(product, address.netloc, limit, post_key, connect, bounds, until_closed)
+
+
+def call_info(product: StreamProduct, label: str) -> CallInfo:
+    """Return what an error calls the stream of an account."""
+    return CallInfo("pro.stream" if product == "pro" else "stream", label)
 
 
 def listen_key_endpoint(product: StreamProduct) -> str:

@@ -9,15 +9,16 @@ from typing import Final, Self
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from binance_pm.errors import CallInfo, SessionClosed
-from binance_pm.stream.items import AnyEvent, StreamDown, StreamGap, StreamItem, StreamUp
-from binance_pm.stream.order_watch import OrderWatch, order_watch
+from binance_pm.arguments import check, checked
+from binance_pm.errors import CallInfo, ConfigurationError, SessionClosed
+from binance_pm.stream.items import AnyEvent, StreamCounts, StreamDown, StreamGap, StreamItem, StreamUp
+from binance_pm.stream.order_events import OrderRecorder, record_orders
 from binance_pm.stream.policy import StreamSettings
 from binance_pm.stream.queue import StreamQueue
 from binance_pm.stream.shared import SessionStreams, StreamProduct, session_streams
-from binance_pm.stream.source import StreamClient, source_of
+from binance_pm.stream.source import StreamClient, call_info, source_of
 from binance_pm.stream.supervisor import Supervisor
-from binance_pm.stream.surroundings import StreamCounts, Surroundings
+from binance_pm.stream.timing import Timing
 
 _log = logging.getLogger(__name__)
 
@@ -36,14 +37,15 @@ class EventStream:
         client: the account.
         product: the product that the stream belongs to.
         settings: intervals and limits.
-        observers: called in order with every event, `StreamUp`, `StreamDown` and `StreamGap`, before the queue; a slow
-            consumer does not delay them.
+        observers: called one after the other with every event, `StreamUp`, `StreamDown` and `StreamGap`, before the
+            item is queued; a slow consumer does not delay them.
         queued: whether items are kept for iteration from the start; otherwise from the first ``aiter`` on.
-        surroundings: time and chance; None for the clock of the session's budget.
+        timing: clock, sleep and random numbers; None for the clock of the session's budget.
 
-    A stream is entered once: create another one to open the stream again.
+    A stream can be entered only once; create another one to open the stream again.
 
     Raises:
+        ConfigurationError: the settings are of another type.
         PortfolioMarginError: on entering, the first attempt failed for a reason that no further attempt will cure. On
             iterating, the session was closed.
     """
@@ -56,20 +58,24 @@ class EventStream:
         *,
         observers: Iterable[Observer] = (),
         queued: bool = True,
-        surroundings: Surroundings | None = None,
+        timing: Timing | None = None,
     ) -> None:
+        try:
+            check("settings", settings, StreamSettings | None)
+        except ValueError as error:
+            raise ConfigurationError(call_info(product, client.label), str(error)) from None
         self.label: Final = client.label
         self.product: Final[StreamProduct] = product
         self.settings: Final = settings or StreamSettings()
         self._client: Final = client
         self._observers: Final = list(observers)
         self._is_queued: bool = queued
-        self._surroundings: Surroundings | None = surroundings
+        self._timing: Timing | None = timing
         self._shared: SessionStreams | None = None
         self._supervisor: Supervisor | None = None
         self._queue: StreamQueue | None = None
         self._tasks: TaskGroup | None = None
-        self._watch: OrderWatch | None = None
+        self._recorder: OrderRecorder | None = None
 
     def __repr__(self) -> str:
         state = "not open" if not self.is_open else "up" if self.is_up else "down"
@@ -111,13 +117,14 @@ class EventStream:
         """How many events wait for the consumer."""
         return 0 if self._queue is None else len(self._queue)
 
+    @checked("EventStream.reconnect")
     def reconnect(self, why: str, since: float | None = None) -> None:
         """End the connection and open another one, for example because an event is known to be missing.
 
         Args:
             why: the reason, for the `StreamDown`.
-            since: the time on the clock of the session's budget before which nothing is missing; None if the proofs of
-                the stream are right.
+            since: the time on the clock of the session's budget before which nothing is missing; None to rely on the
+                proofs of the stream.
         """
         self._opened().reconnect(why, since)
 
@@ -126,12 +133,12 @@ class EventStream:
             state = "is open" if self.is_open else "was closed"
             raise SessionClosed(CallInfo("stream", self.label), f"the stream {state}", advice="Create another stream.")
         session = self._client.session
-        surroundings = self._surroundings or Surroundings(clock=session.budget.monotonic)
-        self._now: Callable[[], float] = surroundings.clock
+        timing = self._timing or Timing(clock=session.budget.monotonic)
+        self._now: Callable[[], float] = timing.clock
         self._shared = session_streams(session, self.settings)
         source = source_of(self._client, self.product, self._shared, self._now)
         self._queue = StreamQueue(self.settings.queue_size, lambda: source.bounds(self._now()))
-        self._supervisor = Supervisor(self.label, source, self._shared, self._emit, self.settings, surroundings)
+        self._supervisor = Supervisor(self.label, source, self._shared, self._emit, self.settings, timing)
         self._shared.open_streams[self.product] += 1
         self._tasks = await anyio.create_task_group().__aenter__()
         try:
@@ -173,7 +180,7 @@ class EventStream:
             task_status.started()
 
         try:
-            with order_watch(self._client.session, self._client.key_id) as self._watch:
+            with record_orders(self._client.session, self._client.key_id) as self._recorder:
                 await supervisor.run(started)
         except Exception as error:
             if not has_started or queue is None:
@@ -181,8 +188,8 @@ class EventStream:
             queue.close(error)
 
     def _emit(self, item: AnyEvent | StreamUp | StreamDown | StreamGap) -> None:
-        if self._watch is not None:
-            self._watch.observe(item, self._now())
+        if self._recorder is not None:
+            self._recorder.observe(item, self._now())
         for observe in self._observers:
             try:
                 observe(item)

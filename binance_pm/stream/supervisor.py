@@ -1,12 +1,15 @@
 """Keeps one stream up: its listen key, its connections, their rotation, and what is reported when events are lost.
 
-Everything that was pushed before `since` was received, see `binance_pm.stream.policy`. While two connections overlap,
-the events of the new one are held until the old one has ended; then those that the old one lacks are passed on.
+What is guaranteed: everything that was pushed before `since` was received; `binance_pm.stream.policy` has the proofs.
+While two connections overlap, the events of the new one are held until the old one has ended; then those that the old
+one did not receive are passed on.
 
-What is unknown: whether the exchange serves two connections of one listen key; `binance_pm.stream.overlap` finds the
-proof. Until then, the events of the old connection are held as well, because their order is not known; a rotation
-reports a `StreamGap`; and if one of the two connections breaks, the stream is down: it might have been the only one
-that was served.
+What is unknown: whether the exchange serves two connections of one listen key. `binance_pm.stream.overlap` looks for
+the proof. Until it is found,
+
+* the events of the old connection are held as well, because the order of the events of both is not known;
+* a rotation reports a `StreamGap`;
+* the stream is down if one of two connections breaks, because the exchange may have served only that one.
 """
 
 from __future__ import annotations
@@ -23,21 +26,20 @@ from binance_pm.api.stream_events import ListenKeyExpired, PmProAccountUpdate, S
 from binance_pm.errors import PortfolioMarginError, SessionClosed
 from binance_pm.stream.connection import HeldEvents, StreamConnection
 from binance_pm.stream.identity import SeenEvents
-from binance_pm.stream.items import AnyEvent, StreamDown, StreamGap, StreamUp
-from binance_pm.stream.listen_key import PERMANENT, ActiveKey, KeyKeeper
+from binance_pm.stream.items import AnyEvent, StreamCounts, StreamDown, StreamGap, StreamUp
+from binance_pm.stream.listen_key import EXPIRED, PERMANENT, ActiveKey, KeyKeeper
 from binance_pm.stream.overlap import Overlap
 from binance_pm.stream.policy import Backoff, StreamSettings
 from binance_pm.stream.shared import SessionStreams
 from binance_pm.stream.socket import HandshakeCutOff
-from binance_pm.stream.surroundings import StreamCounts, StreamSource, Surroundings
+from binance_pm.stream.source import StreamSource
+from binance_pm.stream.timing import Timing
 from binance_pm.transport.http import NotConnected
 
 _log = logging.getLogger(__name__)
 
 OVERLAP_NOT_PROVEN: Final = "overlap not proven yet"
 UNREADABLE: Final = "a message could not be read"
-EXPIRED: Final = "the listen key expired"
-ANOTHER_KEY: Final = "another listen key is active"
 
 
 class Supervisor:
@@ -49,7 +51,7 @@ class Supervisor:
         shared: what all streams of the session share.
         emit: called with everything that the stream yields, in order and without waiting.
         settings: intervals and limits.
-        surroundings: time and chance.
+        timing: clock, sleep and random numbers.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Supervisor:
         shared: SessionStreams,
         emit: Callable[[AnyEvent | StreamUp | StreamDown | StreamGap], None],
         settings: StreamSettings,
-        surroundings: Surroundings,
+        timing: Timing,
     ) -> None:
         self._label: Final = label
         self._server: Final = (source.place, source.product)
@@ -67,9 +69,9 @@ class Supervisor:
         self._shared: Final = shared
         self._emit: Final = emit
         self._settings: Final = settings
-        self._clock, self._sleep, self._jitter = surroundings
+        self._clock, self._sleep, self._jitter = timing
         self._tasks: TaskGroup | None = None
-        self._keys: Final = KeyKeeper(source, settings.key_lifetime, self._clock)
+        self._keys: Final = KeyKeeper(label, source, shared, settings, timing, self._lose)
         self._current: StreamConnection | None = None
         """The connection whose events are passed on at once; None while the stream is down."""
         self._next: StreamConnection | None = None
@@ -83,21 +85,19 @@ class Supervisor:
         self._backoff: Final = Backoff(settings.first_backoff, settings.longest_backoff)
         self.seen: Final = SeenEvents()
         self._since: float = math.inf
-        """While the stream is down: everything that was pushed before was received."""
-        self._at_once: float = -math.inf
+        """While the stream is down: everything that was pushed before this time was received."""
+        self._reconnected_at: float = -math.inf
         """When the stream last reconnected at once."""
         self._down: StreamDown | None = None
         """What was reported last when the stream went down."""
         self._earliest: float = math.inf
-        """A time from which on events are known to be missing."""
+        """The time from which on events are known to be missing; infinite if the proofs are relied on."""
         self._overlap: Overlap | None = None
         """The last overlap of two connections."""
         self._overlap_since: float = -math.inf
-        """Everything that was pushed before was received when the last rotation began."""
-        self._fatal: PortfolioMarginError | None = None
+        """When the last rotation began, everything that was pushed before this time had been received."""
+        self._final_error: PortfolioMarginError | None = None
         """Why the stream ends."""
-        self._update_at: float = -math.inf
-        """When the last regular update of a Portfolio Margin Pro stream arrived."""
         self.counts: Final = StreamCounts()
 
     @property
@@ -115,7 +115,7 @@ class Supervisor:
 
         Args:
             why: the reason, for the `StreamDown`.
-            since: the time on this machine's clock before which nothing is missing; None if the proofs are right.
+            since: the time on this machine's clock before which nothing is missing; None to rely on the proofs.
         """
         if self._current is not None:
             self._earliest = math.inf if since is None else since
@@ -137,15 +137,15 @@ class Supervisor:
             self._tasks.start_soon(self._end_with_client, self._tasks.cancel_scope)
             error = await self._connect()
             if isinstance(error, PERMANENT):
-                self._fatal = self._fatal or error
+                self._final_error = self._final_error or error
                 self._tasks.cancel_scope.cancel()
             else:
                 if error is not None:
                     self._report_down(_words(error))
                 started()
                 await self._supervise()
-        if self._fatal is not None:
-            raise self._fatal
+        if self._final_error is not None:
+            raise self._final_error
 
     async def _end_with_client(self, tasks: anyio.CancelScope) -> None:
         """End when the client or its session is closed."""
@@ -155,7 +155,7 @@ class Supervisor:
             if self._current is not None:
                 self._lose(error.reason)
                 await self._lost.wait()
-            self._fatal = error
+            self._final_error = error
             tasks.cancel()
 
     async def _supervise(self) -> None:
@@ -167,10 +167,10 @@ class Supervisor:
                 if error is not None:
                     _log.info("[%s] The user data stream is still down: %s", self._label, _words(error))
             async with anyio.create_task_group() as watch:
-                watch.start_soon(self._confirm_regularly)
+                watch.start_soon(self._keys.confirm_regularly)
                 watch.start_soon(self._rotate_regularly)
                 if self._source.product == "pro":
-                    watch.start_soon(self._expect_updates)
+                    watch.start_soon(self._keys.expect_updates)
                 await self._lost.wait()
                 watch.cancel_scope.cancel()
 
@@ -178,15 +178,15 @@ class Supervisor:
         """Connect once; return why that failed, or None if the stream is up."""
         self._backoff.failures += 1
         await self._shared.turn(self._clock, self._sleep)
-        error = await self._confirm()
+        error = await self._keys.confirm()
         if (key := self._keys.usable(error)) is None:
             return error
         connection = self._new_connection(key)
         try:
             if failure := await self._open(connection):
                 return failure
-            # The pong proves that the exchange has set the stream up. What has arrived on a connection that breaks
-            # before is dropped: it lies within the gap that is reported later.
+            # The pong proves that the exchange has set the stream up. What arrives on a connection that breaks before
+            # its pong is dropped, because it lies within the gap that is reported later.
             if not await connection.ping():
                 return connection.why or "the connection was closed at once"
             self._begin(connection)
@@ -210,7 +210,7 @@ class Supervisor:
         self._current = connection
         self._lost = anyio.Event()
         self._renew_rotation()
-        self._update_at = self._clock()
+        self._keys.note_update()
         if self._down is not None:
             self.counts.reconnects += 1
             self._report_gap(self._down.since, self._down.why)
@@ -218,42 +218,6 @@ class Supervisor:
         else:
             self._emit(StreamUp(at=self._source.bounds(self._clock())[0]))
         self._release(connection)
-
-    async def _confirm(self) -> PortfolioMarginError | None:
-        """Ask for the active listen key; if it is not the key of the stream, end the connection. Return the failure."""
-        before = self._keys.key
-        error = await self._keys.confirm()
-        if self._keys.key is not before:
-            self._lose(ANOTHER_KEY)
-        return error
-
-    async def _confirm_regularly(self) -> None:
-        settings = self._settings
-        backoff = Backoff(settings.first_backoff, settings.longest_backoff)
-        # The stream may have connected without a confirmation.
-        backoff.failures = int(not self._keys.is_confirmed)
-        while (key := self._keys.key) is not None and self._current is not None:
-            pause, source = backoff.pause(self._jitter()), self._source
-            if not backoff.failures:
-                every = self._shared.confirm_interval(source.product, settings.confirm_every, source.weight_per_minute)
-                pause = key.proof.confirmed + every * (1 - 0.1 * self._jitter()) - self._clock()
-            await self._sleep(max(0.0, pause))
-            error = await self._confirm()
-            backoff.failures = 0 if error is None else backoff.failures + 1
-            if error is not None:
-                _log.info("[%s] The listen key could not be confirmed: %s", self._label, error)
-            if self._keys.is_overdue():
-                self._keys.key = None
-                self._lose("the listen key could not be confirmed in time")
-
-    async def _expect_updates(self) -> None:
-        """End the connection of a Portfolio Margin Pro stream if its regular updates stop."""
-        while self._current is not None:
-            wait = self._update_at + self._settings.update_timeout - self._clock()
-            if wait <= 0:
-                self._lose(f"no PmProAccountUpdate for {self._settings.update_timeout:g} s")
-                return
-            await self._sleep(wait)
 
     def _receive(self, connection: StreamConnection, message: bytes) -> None:
         """Handle one message; the reader of the connection calls this."""
@@ -271,12 +235,13 @@ class Supervisor:
         else:
             connection.held.hold(item)
             if self._overlap is not None:
-                self._overlap.look(item)
+                self._overlap.check(item)
 
     def _note(self, connection: StreamConnection, event: AnyEvent) -> None:
         """Draw conclusions from an event about the stream itself."""
         if isinstance(event, ListenKeyExpired):
-            self._expire(connection, event.listen_key)
+            if self._keys.expire(connection.key, event.listen_key):
+                connection.abort(EXPIRED)
         elif isinstance(event, ServerShutdown):
             connection.is_ending = True
             if connection is self._current:
@@ -284,16 +249,7 @@ class Supervisor:
         elif event.event_type:
             connection.key.proof.event(connection.frame_proof)
             if isinstance(event, PmProAccountUpdate):
-                self._update_at = self._clock()
-
-    def _expire(self, connection: StreamConnection, named: str | None) -> None:
-        if named is not None and named.encode() != connection.key.secret.reveal():
-            # An earlier key of the account.
-            return
-        if self._keys.key is connection.key:
-            self._keys.key = None
-        connection.abort(EXPIRED)
-        self._lose(EXPIRED)
+                self._keys.note_update()
 
     def _pass_on(self, item: AnyEvent | StreamGap) -> None:
         if isinstance(item, StreamGap):
@@ -342,8 +298,8 @@ class Supervisor:
         assert old is not None, "the stream is up"  # noqa: S101
         since = min(self._earliest, old.since, math.inf if new is None else new.since)
         if self._is_order_unknown:
-            # What the old connection has received is earlier or later than what was pushed to the other one. It is
-            # reported as lost.
+            # Whether the events of the old connection precede or follow those of the other one is not known: they are
+            # dropped, and reported as lost.
             old.held = None
             since = min(since, self._overlap_since)
         self._release(old)
@@ -353,10 +309,10 @@ class Supervisor:
             self._release(new)
         self.seen.end_overlap()
         self._since, self._earliest = since, math.inf
-        # A server that closes each connection at once must not be asked for the next one at once, again and again.
+        # A server that closes each connection at once must not be asked for another one at once each time.
         now = self._clock()
-        if now - self._at_once >= self._settings.ping_every:
-            self._at_once, self._backoff.failures = now, 0
+        if now - self._reconnected_at >= self._settings.ping_every:
+            self._reconnected_at, self._backoff.failures = now, 0
         self._current = self._next = None
         self._is_handing_over = self._is_order_unknown = False
         self._report_down(why)
@@ -399,7 +355,7 @@ class Supervisor:
     async def _rotate(self) -> bool:
         """Replace the connection without losing events; return whether that succeeded."""
         await self._shared.turn(self._clock, self._sleep)
-        await self._confirm()
+        await self._keys.confirm()
         key, old = self._keys.key, self._current
         if key is None or old is None or not await old.ping():
             return False
@@ -441,16 +397,16 @@ class Supervisor:
 
     async def _receive_on_both(self, old: StreamConnection, new: StreamConnection) -> None:
         overlap = self._overlap = Overlap(old, new, self._prove_overlap)
-        # The old connection's pong to a ping that is sent after the new connection was open proves that everything
-        # that was pushed before was received.
+        # The old connection is pinged when the new one is open. The pong proves that everything that was pushed before
+        # the ping was received.
         if await new.ping() and await old.ping():
             await overlap.receive(self._sleep, self._settings.overlap)
         await overlap.settle()
         if self._current is old and not (old.why or new.why):
             await self._hand_over(old, new)
         elif self._current is old and new.ended.is_set() and await old.ping():
-            # Only the new connection has failed. Both were served, and the old one has received everything: what is
-            # held are duplicates, some of which the reader of the old connection may have still to read.
+            # Only the new connection has failed. Both were served, and the old one has received everything: the events
+            # held by the new one are duplicates, some of which the reader of the old one may not have read yet.
             self._next = None
             self._release(old)
 

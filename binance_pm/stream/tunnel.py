@@ -19,7 +19,7 @@ class RawStream(NamedTuple):
 
     send: Callable[[bytes], Awaitable[object]]
     receive: Callable[[], Awaitable[bytes]]
-    """Returns nothing at the end."""
+    """Returns no bytes at the end."""
 
 
 async def open_tunnel(proxy: Proxy, stream: RawStream, host: str, port: int) -> None:
@@ -54,8 +54,8 @@ async def _ask_http(proxy: Proxy, stream: RawStream, place: str) -> None:
 
 
 async def _ask_socks(proxy: Proxy, stream: RawStream, host: str, port: int) -> None:
-    # An extra of httpx, without which a SOCKS proxy is refused when the session is created.
-    from socksio import socks5  # noqa: PLC0415
+    # Without this extra of httpx, a SOCKS proxy is refused when the session is created.
+    from socksio import socks5  # noqa: PLC0415 - an extra
 
     connection: Any = socks5.SOCKS5Connection()
 

@@ -63,7 +63,7 @@ _SILENT.disabled = True
 
 
 class StreamAddress(NamedTuple):
-    """Where a stream is, and how to get there."""
+    """The address of a stream, and how to connect to it."""
 
     scheme: str
     """``wss`` or ``ws``."""
@@ -147,7 +147,7 @@ class WebSocket:
 
     async def aclose(self) -> None:
         """See `Socket.aclose`."""
-        # The library has a name for each event loop.
+        # The library names this method differently for each event loop.
         await (getattr(self._connection, "aclose", None) or self._connection.close)()
 
     def abort(self) -> None:
@@ -198,10 +198,10 @@ def _nursery() -> AbstractAsyncContextManager[Any]:
 async def _connected(address: StreamAddress, nursery: trio.Nursery | None, progress: Progress) -> Socket:
     options: dict[str, Any] = {
         "compression": None,
-        # Never the proxy of the environment.
+        # The proxy of the environment is never used.
         "proxy": None,
         "open_timeout": None,
-        # The stream pings itself: it needs to know when an answered ping was sent.
+        # The stream sends pings of its own, because it needs to know when an answered ping was sent.
         "ping_interval": None,
         "close_timeout": CLOSE_SECONDS,
         "max_size": _LONGEST_MESSAGE,
@@ -284,7 +284,7 @@ async def _connected_on_trio(
     connector = _on_trio().prepare(address.uri(), options, address.settings, progress)
     with anyio.fail_after(progress.seconds):
         connection = await connector.connect(nursery)
-    # Under TLS, the stream of the TCP connection is inside.
+    # The TLS stream wraps that of the TCP connection.
     inner: Any = getattr(connection.stream, "transport_stream", connection.stream)
     inner = getattr(inner, "transport_stream", inner)
 
@@ -311,7 +311,7 @@ def _on_trio() -> _ClientClasses:
     from websockets.trio.client import ClientConnection, connect  # noqa: PLC0415 - not on asyncio
 
     class LastingConnection(ClientConnection):
-        """A connection whose reader is not cancelled: without it, the closing handshake would time out."""
+        """A connection whose reader is not cancelled: without the reader, the closing handshake would time out."""
 
         async def recv_events(self) -> None:
             with trio.CancelScope(shield=True):
@@ -330,7 +330,7 @@ class _ClientClasses(NamedTuple):
     connection: type[Any]
 
     def prepare(self, uri: str, options: dict[str, Any], settings: TransportSettings, progress: Progress) -> Any:
-        """Return what connects to the address."""
+        """Return the library's connector for the address."""
         made = partial(self.connection, settings=settings, progress=progress)
         return self.connector(uri, create_connection=made, **options)
 
@@ -369,7 +369,7 @@ def _checked_classes(connect: type[Any], connection_class: type[Any], secured: C
             await connection_class.handshake(self, *args, **options)
 
     class DirectConnect(connect):
-        """Connects without following redirects: the listen key is sent to no other place."""
+        """Connects without following redirects: the listen key is sent to no other server."""
 
         def process_redirect(self, exc: Exception) -> Exception:
             return exc

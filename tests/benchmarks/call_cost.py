@@ -59,8 +59,8 @@ def answers_with(body: bytes, now: Callable[[], float] = time.time) -> Iterator[
 class Instant:
     """A transport that answers at once."""
 
-    def __init__(self, body: bytes) -> None:
-        self._answers = answers_with(body)
+    def __init__(self, body: bytes, now: Callable[[], float] = time.time) -> None:
+        self._answers = answers_with(body, now)
 
     async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpResponse:
         """The next answer."""

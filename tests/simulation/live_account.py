@@ -143,6 +143,12 @@ class ModelStream:
         while self._under_way and self._under_way[0][0] <= self._clock():
             self._tell(heapq.heappop(self._under_way)[2])
 
+    async def keep_delivering(self) -> None:
+        """Deliver every 10 ms."""
+        while True:
+            await self.deliver()
+            await asyncio.sleep(0.01)
+
     def swallow(self) -> None:
         """Lose an event that is under way, without a report."""
         if self._under_way:
@@ -185,20 +191,12 @@ class ModelStream:
             observer(item)
 
 
-class ModelClient:
-    """A client whose calls are slow, and sometimes fail or return a stale response."""
+class SimulatedClient:
+    """The members that all clients of a simulation have besides their calls."""
 
-    def __init__(
-        self, random: Random, exchange: ModelExchange, session: ModelSession, stale: float, label: str = "sim"
-    ) -> None:
-        self._random: Final = random
-        self._exchange: Final = exchange
-        self._stale: Final = stale
+    def __init__(self, session: ModelSession, label: str = "sim") -> None:
         self.session: Any = session
         self.label: Final = label
-        self.requested: Final[dict[str, float]] = {}
-        """When each endpoint was last requested with success."""
-        self.calls: int = 0
 
     async def until_closed(self, call: Any) -> NoReturn:
         """Wait forever."""
@@ -214,6 +212,21 @@ class ModelClient:
         """Return itself."""
         assert priority is None or max_wait is None or max_wait > 0
         return self
+
+
+class ModelClient(SimulatedClient):
+    """A client whose calls are slow, and sometimes fail or return a stale response."""
+
+    def __init__(
+        self, random: Random, exchange: ModelExchange, session: ModelSession, stale: float, label: str = "sim"
+    ) -> None:
+        super().__init__(session, label)
+        self._random: Final = random
+        self._exchange: Final = exchange
+        self._stale: Final = stale
+        self.requested: Final[dict[str, float]] = {}
+        """When each endpoint was last requested with success."""
+        self.calls: int = 0
 
     async def call(self, endpoint: Any, parameters: Mapping[str, Any], /) -> Any:
         """Call an endpoint."""
@@ -302,7 +315,7 @@ class Run:
         )
         faults = asyncio.create_task(self._fail())
         acts = asyncio.create_task(self._act())
-        pump = asyncio.create_task(self._deliver())
+        pump = asyncio.create_task(stream.keep_delivering())
         async with live:
             while clock() < SECONDS:
                 await asyncio.sleep(self._random.uniform(0.3, 1.0))
@@ -319,11 +332,6 @@ class Run:
                 self.figures["changes"] += 1
                 await asyncio.sleep(self._random.uniform(0.0, 0.5))
             await asyncio.sleep(self._random.uniform(0.5, 20.0))
-
-    async def _deliver(self) -> None:
-        while True:
-            await self._stream.deliver()
-            await asyncio.sleep(0.01)
 
     async def _fail(self) -> None:
         stream = self._stream

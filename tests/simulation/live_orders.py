@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from random import Random
-from typing import Any, Final, NoReturn, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from binance_pm import ENDPOINTS
 from binance_pm.api.stream_events import decode_event
@@ -24,12 +24,11 @@ from binance_pm.api.um import Um
 from binance_pm.call import with_client_id
 from binance_pm.client_ids import ClientIds
 from binance_pm.errors import CallInfo, NoResponse, PortfolioMarginError, RequestRejected, SentWrite
-from binance_pm.limits import Priority
 from binance_pm.resolution import WriteOutcome
 from binance_pm.resolve import find_out
 from binance_pm.stream.live import LiveAccount
-from binance_pm.stream.order_watch import OrderWatch, expect_order, expected_order, order_watch
-from tests.simulation.live_account import ModelClock, ModelStream
+from binance_pm.stream.order_events import OrderRecorder, attach_waiter, record_orders, waiter_of
+from tests.simulation.live_account import ModelSession, ModelStream, SimulatedClient
 from tests.simulation.live_exchange import EPOCH
 from tests.simulation.virtual import run
 from tests.support.sample import sample_of
@@ -46,18 +45,8 @@ _TOGETHER: Final = 100
 _CALL: Final = CallInfo("um.new_order", "sim", "key", write=True, find_out="Ask.")
 
 
-class OrderSession:
+class OrderSession(ModelSession):
     """The members of a session and its budget that resolving uses."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.budget: Final = self
-        self.monotonic: Final = clock
-        self.sleep: Final = asyncio.sleep
-        self._clock: Final = ModelClock(clock)
-
-    def clock(self, _: str) -> ModelClock:
-        """Return the exchange's clock."""
-        return self._clock
 
     async def bounded(self, _: CallInfo, what: Awaitable[T]) -> T:
         """Wait."""
@@ -73,9 +62,9 @@ class WatchedStream(ModelStream):
         self._stack: Final = ExitStack()
 
     async def __aenter__(self) -> Self:
-        watch: OrderWatch = self._stack.enter_context(order_watch(self._session, "key"))
+        recorder: OrderRecorder = self._stack.enter_context(record_orders(self._session, "key"))
         # Before the live account, as in the stream of a client.
-        self._observers.insert(0, lambda item: watch.observe(item, self._session.monotonic()))
+        self._observers.insert(0, lambda item: recorder.observe(item, self._session.monotonic()))
         return await super().__aenter__()
 
     async def __aexit__(self, *_: object) -> None:
@@ -122,33 +111,17 @@ class OrderExchange:
         return sample_of("um.order")["answer"] | changes | {"updateTime": time, "time": time, "symbol": "BTCUSDT"}
 
 
-class OrderClient:
+class OrderClient(SimulatedClient):
     """A client whose placements lose their response."""
 
     def __init__(self, random: Random, exchange: OrderExchange, session: OrderSession) -> None:
+        super().__init__(session)
         self._random: Final = random
         self._exchange: Final = exchange
         self._ids: Final = ClientIds()
-        self.label: Final = "sim"
         self.key_id: Final = "key"
-        self.session: Any = session
         self.at_once: Final[dict[str, bool]] = {}
         """The result of a query right after the response is lost."""
-
-    def origin(self, endpoint: Any) -> str:
-        """Return the origin of an endpoint."""
-        assert endpoint.family == "papi"
-        return "sim"
-
-    def options(self, *, priority: Priority | None = None, max_wait: float | None = None) -> Self:
-        """Return itself."""
-        assert priority is None or max_wait is None or max_wait > 0
-        return self
-
-    async def until_closed(self, call: Any) -> NoReturn:
-        """Wait forever."""
-        await asyncio.Event().wait()
-        raise AssertionError(call)
 
     def with_client_id(self, endpoint: Any, parameters: Mapping[str, Any], /) -> Mapping[str, Any]:
         """Return the parameters with a client id."""
@@ -197,7 +170,7 @@ class OrderClient:
 
     async def resolve(self, error: PortfolioMarginError) -> WriteOutcome:
         """Find out the outcome, as a client does."""
-        with expect_order(self.session, self.key_id, expected_order(error)) as events:
+        with attach_waiter(self.session, self.key_id, waiter_of(error)) as events:
             return await find_out(self, error, give_up_after=120.0, events=events)
 
 
@@ -221,7 +194,7 @@ class OrderRun:
             await self._place_all(client, exchange, Um(client).new_order)
             return
         stream = exchange.stream = WatchedStream(self._random, session)
-        pump = asyncio.create_task(self._deliver(stream))
+        pump = asyncio.create_task(stream.keep_delivering())
         faults = asyncio.create_task(self._fail(stream))
         live = LiveAccount(
             client,
@@ -260,11 +233,6 @@ class OrderRun:
         self.figures[f"truth: {truth}"] += 1
         self.figures["wrong"] += verdict != truth
         self.figures["a query at once would be wrong"] += client.at_once.get(client_id, True) != (truth == "placed")
-
-    async def _deliver(self, stream: ModelStream) -> None:
-        while True:
-            await stream.deliver()
-            await asyncio.sleep(0.01)
 
     async def _fail(self, stream: ModelStream) -> None:
         while True:

@@ -16,7 +16,6 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 import anyio
@@ -29,9 +28,10 @@ from binance_pm.stream.items import AnyEvent, StreamDown, StreamGap, StreamUp
 from binance_pm.stream.policy import StreamSettings
 from binance_pm.stream.shared import SessionStreams
 from binance_pm.stream.supervisor import Supervisor
-from binance_pm.stream.surroundings import Surroundings
+from binance_pm.stream.timing import Timing
 from tests.support.stream_server import Delivery, StreamServer, stream_server
 from tests.support.stream_source import source_of
+from tests.support.streams import sample
 
 SETTINGS: Final = StreamSettings(
     confirm_every=0.4,
@@ -48,7 +48,6 @@ SETTINGS: Final = StreamSettings(
 DELIVERIES: Final[tuple[Delivery, ...]] = ("all", "newest", "oldest")
 BACKENDS: Final = ("asyncio", "trio")
 
-_SAMPLES: Final = Path(__file__).parents[1] / "samples" / "streams"
 _BETWEEN_EVENTS: Final = 0.01
 _BETWEEN_FAULTS: Final = (0.1, 0.5)
 _REFUSED_SECONDS: Final = 0.3
@@ -84,11 +83,6 @@ class FaultCounts(msgspec.Struct, kw_only=True):
     def is_right(self) -> bool:
         """Whether the promise was kept."""
         return not (self.lost_unreported or self.outside or self.duplicates or self.out_of_order or self.wrongly_proven)
-
-
-def sample(name: str) -> dict[str, Any]:
-    """Return a sample of an event."""
-    return json.loads((_SAMPLES / f"{name}.json").read_text(encoding="utf-8"))["message"]
 
 
 class Script:
@@ -272,7 +266,7 @@ async def consume(script: Script) -> FaultCounts:
         shared,
         items.append,
         SETTINGS,
-        Surroundings(),
+        Timing(),
     )
     started = anyio.Event()
     async with anyio.create_task_group() as tasks:

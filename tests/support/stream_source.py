@@ -11,7 +11,7 @@ from binance_pm.errors import PortfolioMarginError
 from binance_pm.signing import Secret
 from binance_pm.stream.shared import StreamProduct
 from binance_pm.stream.socket import Socket
-from binance_pm.stream.surroundings import StreamSource
+from binance_pm.stream.source import StreamSource
 from binance_pm.stream.websocket import StreamAddress, open_socket
 from binance_pm.transport.http import Timeouts, TransportSettings
 from tests.support.stream_server import StreamServer

@@ -14,8 +14,9 @@ from binance_pm.api.futures_events import OrderTradeUpdate
 from binance_pm.stream.items import AnyEvent, StreamDown, StreamGap, StreamUp
 from binance_pm.stream.policy import StreamSettings
 from binance_pm.stream.shared import SessionStreams
+from binance_pm.stream.source import StreamSource
 from binance_pm.stream.supervisor import Supervisor
-from binance_pm.stream.surroundings import StreamSource, Surroundings
+from binance_pm.stream.timing import Timing
 from tests.support.paths import TESTS
 from tests.support.waiting import eventually
 
@@ -85,7 +86,7 @@ async def supervised(
     """Run a stream."""
     recorder = Recorder()
     shared = shared or SessionStreams(settings)
-    recorder.supervisor = supervisor = Supervisor("test", source, shared, recorder, settings, Surroundings())
+    recorder.supervisor = supervisor = Supervisor("test", source, shared, recorder, settings, Timing())
     started = anyio.Event()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(supervisor.run, started.set)

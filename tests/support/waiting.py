@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 
 
-def wait_until(holds: Callable[[], object], *, seconds: float = 10.0) -> None:
+def wait_until(holds: Callable[[], object], *, seconds: float = 30.0) -> None:
     """Wait until the condition holds, and fail if it does not hold in time."""
     until = time.monotonic() + seconds
     while not holds():
@@ -17,7 +17,7 @@ def wait_until(holds: Callable[[], object], *, seconds: float = 10.0) -> None:
         time.sleep(0.005)
 
 
-async def eventually(holds: Callable[[], object], *, seconds: float = 10.0) -> None:
+async def eventually(holds: Callable[[], object], *, seconds: float = 30.0) -> None:
     """Let other tasks run until the condition holds, and fail if it does not hold in time."""
     with anyio.fail_after(seconds):
         while not holds():

@@ -17,12 +17,24 @@ import anyio
 import msgspec
 import pytest
 
-from binance_pm import Budget, Client, ConfigurationError, LimitType, PortfolioMarginError, Session, Timeouts
+from binance_pm import (
+    Budget,
+    Client,
+    ConfigurationError,
+    LimitType,
+    PortfolioMarginError,
+    Session,
+    SessionClosed,
+    Timeouts,
+)
 from binance_pm.arguments import check, checked, hint_of
 from binance_pm.budget.shared import SharedBudget
 from binance_pm.fleet import Fleet, Member, Publisher
 from binance_pm.fleet.relay.subscribe import StreamReader
 from binance_pm.metrics import Metrics
+from binance_pm.stream.live import LiveAccount
+from binance_pm.stream.pro import ProClient
+from binance_pm.stream.stream import EventStream
 from binance_pm.testing import sandbox
 
 API_KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
@@ -48,10 +60,24 @@ def fleet_with(**member: Any) -> Fleet:
     return Fleet([Member(**member)])
 
 
+def reconnect(**arguments: Any) -> None:
+    """Reconnect a stream that is not open."""
+    with suppress(SessionClosed):
+        Client(API_KEY, SECRET).stream().reconnect(**cast("Any", {"why": "test"} | arguments))
+
+
 URL = "redis://127.0.0.1:1/0"
 CONSTRUCTORS: dict[str, tuple[Callable[..., Any], Callable[[Path], Callable[..., Any]]]] = {
     "Client": (Client, lambda _: partial(Client, api_key=API_KEY, api_secret=SECRET)),
     "Client.from_env": (Client.from_env, lambda _: partial(Client.from_env, environment=ENVIRONMENT)),
+    "Client.stream": (Client.stream, lambda _: Client(API_KEY, SECRET).stream),
+    "Client.live_account": (Client.live_account, lambda _: Client(API_KEY, SECRET).live_account),
+    "ProClient.stream": (ProClient.stream, lambda _: Client(API_KEY, SECRET).pro.stream),
+    "EventStream.reconnect": (EventStream.reconnect, lambda _: reconnect),
+    "LiveAccount.missed_fills": (
+        LiveAccount.missed_fills,
+        lambda _: Client(API_KEY, SECRET).live_account().missed_fills,
+    ),
     "Session": (Session, lambda _: partial(Session, budget=Budget())),
     "Timeouts": (Timeouts, lambda _: session_with),
     "Budget": (Budget, lambda _: Budget),
@@ -147,7 +173,7 @@ async def test_a_wrong_argument_is_named(
     for refusal in refusals:
         shown = str(refusal).lower().replace("_", " ")
         assert any(word.replace("_", " ").rstrip("s") in shown for word in named), shown
-        assert CANARY not in str(refusal) or parameter in {"path", "read", "api_secret"}
+        assert CANARY not in str(refusal) or parameter in {"path", "read", "api_secret", "parts", "symbols"}
         assert refusal.__cause__ is None
     assert len(refusals) > len(WRONG) / 2
 

@@ -20,6 +20,11 @@ MOST_FUNCTIONS = 76
 """Functions of the package that one call without waiting may enter; a higher number needs a reason."""
 
 
+def middle_of_minute() -> float:
+    """Return the time of both sides: near the turn of a minute there are two minutes to check."""
+    return 1_800_000_030.0
+
+
 class Calls:
     """Counts entered functions of the package; a coroutine counts each time it resumes."""
 
@@ -39,10 +44,9 @@ def test_one_call_enters_few_functions() -> None:
     calls = Calls()
 
     async def measure() -> None:
-        # In mid-minute: near the turn there are two minutes to check.
-        session = Session(budget=Budget(limits=limits, wall=lambda: 1_800_000_030.0))
+        session = Session(budget=Budget(limits=limits, wall=middle_of_minute))
         async with session, Client("k" * 64, "s" * 64, session=session) as client:
-            vars(session)["_transport"] = Instant(body_of("small"))
+            vars(session)["_transport"] = Instant(body_of("small"), middle_of_minute)
             for _ in range(3):
                 await client.um_account()
             sys.setprofile(calls)

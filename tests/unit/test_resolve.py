@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from decimal import Decimal
 from email.utils import formatdate
 from operator import attrgetter
@@ -583,8 +583,21 @@ class TestMarginAndSettings:
         assert "margin.loan_history" in outcome.reason
 
 
-async def test_a_cancelled_placement_is_logged(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
-    """The order is not forgotten when its task is."""
+CANCELLED: list[tuple[Callable[[Client], Coroutine[Any, Any, Any]], str]] = [
+    (lambda client: client.um.new_order(**_ORDER), "mine"),
+    (lambda client: client.um.cancel_order("BTCUSDT", order_id=7), "um.cancel_order"),
+    (lambda client: client.create_listen_key(), ""),
+]
+
+
+@pytest.mark.parametrize(("call", "warning"), CANCELLED, ids=["order", "cancel", "listen key"])
+async def test_a_cancelled_write_is_logged(
+    clock: FakeClock,
+    caplog: pytest.LogCaptureFixture,
+    call: Callable[[Client], Coroutine[Any, Any, Any]],
+    warning: str,
+) -> None:
+    """An order is not forgotten when its task is; a listen key may be asked for again."""
     reached = asyncio.Event()
 
     async def hang(_: httpx.Request) -> httpx.Response:
@@ -597,13 +610,14 @@ async def test_a_cancelled_placement_is_logged(clock: FakeClock, caplog: pytest.
         Session(http=httpx.MockTransport(hang), budget=budget) as session,
         Client(KEY, SECRET, session=session) as client,
     ):
-        task = asyncio.ensure_future(client.um.new_order(**_ORDER))
+        task = asyncio.ensure_future(call(client))
         await reached.wait()
         task.cancel()
         with caplog.at_level(logging.WARNING), pytest.raises(asyncio.CancelledError):
             await task
 
-    assert "mine" in caplog.text
+    assert warning in caplog.text
+    assert bool(caplog.records) == bool(warning)
 
 
 async def test_a_read_cannot_be_resolved(desk: Client, exchange: Scripted) -> None:

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,16 @@ import pytest
 from binance_pm.api.stream_events import decode_event
 from binance_pm.cli.stream import as_json, as_text
 from binance_pm.stream.items import StreamGap, StreamItem
-from binance_pm.testing import StreamFault, running_sandbox
-from tests.support.command import COMMAND, environment_of, run_process
+from binance_pm.testing import Sandbox, StreamFault, running_sandbox
+from tests.support.command import COMMAND, NO_KEYS, environment_of, run_process
 from tests.support.streams import sample
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("interruptible")
 
+PART = ("--part", "um.positions")
+SECONDS = 5.0
+"""How long the end of a command may take on a busy machine; on an idle one, it takes less than one second."""
 EXPECTED = ["AccountConfigUpdate", "StreamDown", "StreamGap"]
 GAP = StreamGap(since=1_800_000_000.0, until=1_800_000_001.5, why="the connection broke")
 
@@ -86,6 +91,45 @@ def test_events_and_gaps_are_printed_until_interrupted(tmp_path: Path) -> None:
 
     types = [json.loads(line)["type"] for line in out.read_text().splitlines()]
     assert [name for name in types if name in EXPECTED] == EXPECTED
+
+
+COMMANDS = [("stream",), ("stream", "--json"), ("live", "--plain", *PART), ("live", "--json", *PART)]
+
+
+@contextmanager
+def started(pm: Sandbox, *words: str) -> Generator[subprocess.Popen[bytes]]:
+    """Run a command until its stream is up and it has printed a line."""
+    environment = NO_KEYS | environment_of(pm)
+    with subprocess.Popen(
+        [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        try:
+            wait_until(lambda: pm.exchange.streams.open_connections == 1, seconds=30)
+            pm.exchange.streams.push(pm.accounts[0].label, sample("ACCOUNT_CONFIG_UPDATE"))
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_signal_or_a_closed_pipe_ends_the_command_at_once(words: tuple[str, ...]) -> None:
+    """Although no event arrives; stderr stays empty."""
+    with running_sandbox(accounts=1) as pm:
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (None, 0)):
+            with started(pm, *words) as process:
+                began = time.monotonic()
+                if number is None:
+                    assert process.stdout is not None
+                    process.stdout.close()
+                else:
+                    os.kill(process.pid, number)
+                assert process.wait(20) == code
+                assert time.monotonic() - began < SECONDS
+                assert process.stderr is not None
+                assert process.stderr.read() == b""
+            wait_until(lambda: pm.exchange.streams.open_connections == 0)
 
 
 def test_a_wrong_key_is_an_error_in_one_line() -> None:

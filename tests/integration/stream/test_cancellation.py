@@ -15,7 +15,7 @@ import sniffio
 import trio
 
 from binance_pm import Client, Session
-from binance_pm.stream import order_watch
+from binance_pm.stream import order_events
 from binance_pm.stream.items import StreamGap
 from binance_pm.stream.live import LiveAccount
 from binance_pm.stream.placing import PlacedOrder
@@ -57,7 +57,7 @@ class Stage:
         left: dict[str, object] = {
             "tasks": living_tasks() - self.tasks,
             "connections": self.pm.exchange.streams.open_connections,
-            "watches": [one for of_key in order_watch._watches.get(session, {}).values() for one in of_key],
+            "recorders": [one for of_key in order_events._recorders.get(session, {}).values() for one in of_key],
             "waits of clients": [*self.client._state.waits, *self.pro._state.waits],
             "waits of the session": [*session._waits],
             "requests": session.in_flight,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator
 from typing import Any
 
@@ -130,6 +131,25 @@ def test_an_error_of_the_body_is_raised_as_it_is(run: Run, pm: Sandbox) -> None:
                     raise ZeroDivisionError
 
     run(test)
+
+
+def test_a_stream_that_is_closed_while_it_confirms_its_key_logs_no_warning(
+    run: Run, pm: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The key may be asked for again: the lost response means nothing."""
+
+    def posts() -> int:
+        return [request.path for request in pm.exchange.requests].count("/papi/v1/listenKey")
+
+    async def test() -> None:
+        async with pm.client(ACCOUNT) as client, client.stream(FAST):
+            pm.inject(Fault(method="POST", path="/papi/v1/listenKey", drop=True, delay_after=10))
+            before = posts()
+            await eventually(lambda: posts() > before)
+
+    run(test)
+
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize("what", ["client", "session"])

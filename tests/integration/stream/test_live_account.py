@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -410,6 +411,20 @@ def test_symbols_that_no_order_has_are_refused(pm: Sandbox, options: dict[str, A
     """Symbols that no order can have are refused."""
     with pytest.raises(ConfigurationError, match="symbols"):
         pm.client(0).live_account({"um"}, **options)
+
+
+def test_a_symbol_that_is_unknown_is_an_error_on_entering(pm: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """The error is raised, and not logged as well."""
+
+    async def main() -> None:
+        async with pm.client(0) as client:
+            with pytest.raises(RequestRejected):
+                async with client.live_account({"um.orders"}, symbols={"NOPEUSDT"}):
+                    raise AssertionError("not reached")
+
+    anyio.run(main)
+
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize("seconds", [0, -1, "300", True, float("nan")])

@@ -17,8 +17,9 @@ from binance_pm.api.stream_events import ListenKeyExpired, PmProAccountUpdate
 from binance_pm.errors import CallInfo, ConnectError, GateClosed
 from binance_pm.stream.identity import REMEMBERED
 from binance_pm.stream.items import StreamDown, StreamGap, StreamUp
+from binance_pm.stream.listen_key import ANOTHER_KEY, EXPIRED
 from binance_pm.stream.shared import SessionStreams
-from binance_pm.stream.supervisor import ANOTHER_KEY, EXPIRED, OVERLAP_NOT_PROVEN, UNREADABLE
+from binance_pm.stream.supervisor import OVERLAP_NOT_PROVEN, UNREADABLE
 from tests.integration.stream.conftest import FAST, Run, slow
 from tests.support.stream_server import StreamServer, stream_server
 from tests.support.stream_source import source_of

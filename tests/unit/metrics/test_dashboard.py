@@ -13,7 +13,7 @@ import pytest
 
 from binance_pm.fleet import Fleet, Member, Reading
 from binance_pm.metrics import Metrics
-from binance_pm.stream.surroundings import StreamCounts
+from binance_pm.stream.items import StreamCounts
 from binance_pm.testing import Fault, sandbox
 from tests.support.paths import DOCS
 from tests.support.scrape import PREFIX, Scrape, scrape

@@ -37,7 +37,7 @@ async def is_proven(old: FakeConnection, new: FakeConnection, *, pushed_before: 
     async def push(_: float = 0.0) -> None:
         while connections:
             connections.pop(0).held.hold(EVENT)
-            overlap.look(EVENT)
+            overlap.check(EVENT)
         await anyio.lowlevel.checkpoint()
 
     if pushed_before:

@@ -37,7 +37,7 @@ ENDED: Final = frozenset({"FILLED", "CANCELED", "REJECTED", "EXPIRED", "EXPIRED_
 CONDITIONAL_ENDED: Final = frozenset({"TRIGGERED", "FINISHED", "CANCELED", "EXPIRED", "REJECTED"})
 """The states of a conditional order that no longer waits for its price."""
 _FORCED: Final = ("autoclose-", "adl_autoclose", "settlement_autoclose-")
-"""How the client order ids of the exchange's own orders begin."""
+"""Prefixes of the client order ids of the exchange's own orders."""
 
 
 class _Entity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -162,7 +162,7 @@ class LiveConditionalOrder(_Entity, frozen=True, kw_only=True):
     price: Decimal
     """The limit price of the triggered order; 0 if it is a market order."""
     trigger_price: Decimal
-    """The price that triggers the order; without a meaning for a trailing order on COIN-M."""
+    """The price that triggers the order; meaningless for a trailing order on COIN-M."""
     orig_qty: Decimal
     """The quantity ordered; 0 if the order closes the whole position."""
     status: AlgoStatus | StrategyStatus
@@ -218,7 +218,7 @@ def position_of_row(market: Market, row: UmPositionRisk | CmPositionRisk | UmPos
 
 
 def client_order_id_of(event: ExecutionReport) -> str:
-    """Return the client id of a margin order; the report of a cancel has that of the cancel as well."""
+    """Return the client order id of a margin order; the report of a cancel also has the id of the cancel."""
     return event.orig_client_order_id or event.client_order_id
 
 
@@ -254,9 +254,9 @@ def order_of_row(
     Args:
         market: where the order was placed.
         row: as decoded.
-        otherwise_at: the update time of a row that has none, as the response to a cancel on margin.
+        otherwise_at: the update time of a row that has none, such as the response to a cancel on margin.
     """
-    # The response to a cancel on margin has the id of the cancel as well.
+    # The response to a cancel on margin also has the id of the cancel.
     client_order_id = getattr(row, "orig_client_order_id", None) or row.client_order_id
     if client_order_id.startswith(_FORCED):
         return None

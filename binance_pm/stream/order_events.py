@@ -1,4 +1,4 @@
-"""What the open streams of an account tell of its orders: a second source for the outcome of an order or a cancel."""
+"""Orders that the open streams of an account show: a second source for the outcome of a placement or a cancel."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ import anyio
 from binance_pm.api.futures_events import OrderTradeUpdate
 from binance_pm.api.margin_events import ExecutionReport
 from binance_pm.resolve import AHEAD_MS
-from binance_pm.stream.entities import LiveOrder, client_order_id_of, order_of_event
 from binance_pm.stream.items import StreamDown, StreamGap, StreamUp
+from binance_pm.stream.live_structs import LiveOrder, client_order_id_of, order_of_event
 
 if TYPE_CHECKING:
     from binance_pm.errors import PortfolioMarginError
     from binance_pm.session import Session
 
 _REMEMBERED: Final = 1_000
-"""Orders that are remembered, for a caller that learns late that its response is lost."""
+"""How many orders are remembered, for a caller that learns late that its response is lost."""
 
 
-class ExpectedOrder:
-    """An order that an event may show, by one of its ids.
+class OrderWaiter:
+    """Waits for an event of one order.
 
     Args:
         client_order_id: the caller's own id of the order; None if the order is known by its order id.
         order_id: the exchange's id of the order; None if the order is known by its client order id.
         market: the market of the order; None for any.
         symbol: the symbol of the order; None for any.
-        since: events of earlier changes do not count, in milliseconds since the epoch: ids are used again.
-        has_ended: whether only an event counts that shows the end of the order.
+        since: milliseconds since the epoch; events of earlier changes do not count, because ids are used again.
+        has_ended: whether only an event that shows the end of the order counts.
     """
 
     def __init__(
@@ -51,15 +51,15 @@ class ExpectedOrder:
         self._place: Final = (market, symbol)
         self._since: Final = since
         self._has_ended: Final = has_ended
-        self._watches: tuple[OrderWatch, ...] = ()
+        self._recorders: tuple[OrderRecorder, ...] = ()
         self.order: LiveOrder | None = None
         """The order as the newest event shows it; None if no event has shown it."""
         self.arrived: Final = anyio.Event()
         """Set when an event has shown the order."""
 
-    def watch(self, watches: Iterable[OrderWatch]) -> None:
-        """Record the open streams of the account."""
-        self._watches = tuple(watches)
+    def attach(self, recorders: Iterable[OrderRecorder]) -> None:
+        """Set the recorders of the open streams of the account."""
+        self._recorders = tuple(recorders)
 
     def show(self, client_order_id: str, event: OrderTradeUpdate | ExecutionReport) -> None:
         """Record what an event shows, if it is about the order."""
@@ -80,20 +80,20 @@ class ExpectedOrder:
 
     def is_watched_since(self, time: float) -> bool:
         """Return whether a stream has been up without a gap since a monotonic time."""
-        return any(watch.up_since <= time for watch in self._watches)
+        return any(recorder.up_since <= time for recorder in self._recorders)
 
 
-class OrderWatch:
-    """The orders that one open stream has shown."""
+class OrderRecorder:
+    """Records the orders that one open stream shows."""
 
     def __init__(self) -> None:
         self.up_since: float = math.inf
         """Monotonic time since when the stream has been up without a gap; infinite if the stream is down."""
-        self._expected: Final[list[ExpectedOrder]] = []
+        self._waiters: Final[list[OrderWaiter]] = []
         self._recent: Final[OrderedDict[str, OrderTradeUpdate | ExecutionReport]] = OrderedDict()
 
     def observe(self, item: object, now: float) -> None:
-        """Take note of what a stream yields."""
+        """Record what a stream yields."""
         match item:
             case OrderTradeUpdate():
                 self._show(item.order.client_order_id, item)
@@ -106,15 +106,15 @@ class OrderWatch:
             case _:
                 return
 
-    def expect(self, expected: ExpectedOrder) -> None:
-        """Show an order to a caller, from the last event on."""
-        self._expected.append(expected)
+    def add_waiter(self, waiter: OrderWaiter) -> None:
+        """Show a waiter the events that are remembered, and those that arrive from now on."""
+        self._waiters.append(waiter)
         for client_order_id, event in self._recent.items():
-            expected.show(client_order_id, event)
+            waiter.show(client_order_id, event)
 
-    def forget(self, expected: ExpectedOrder) -> None:
-        """Show an order to a caller no longer."""
-        self._expected.remove(expected)
+    def remove_waiter(self, waiter: OrderWaiter) -> None:
+        """Show a waiter no further events."""
+        self._waiters.remove(waiter)
 
     def _show(self, client_order_id: str, event: OrderTradeUpdate | ExecutionReport) -> None:
         recent = self._recent
@@ -122,12 +122,12 @@ class OrderWatch:
         recent.move_to_end(client_order_id)
         if len(recent) > _REMEMBERED:
             recent.popitem(last=False)
-        for expected in self._expected:
-            expected.show(client_order_id, event)
+        for waiter in self._waiters:
+            waiter.show(client_order_id, event)
 
 
-def expected_order(error: PortfolioMarginError) -> ExpectedOrder | None:
-    """Return the order whose events tell what became of a placement or a cancel; None for any other write."""
+def waiter_of(error: PortfolioMarginError) -> OrderWaiter | None:
+    """Return a waiter for the order of a placement or a cancel that failed; None for any other write."""
     request = error.request
     if request is None:
         return None
@@ -138,7 +138,7 @@ def expected_order(error: PortfolioMarginError) -> ExpectedOrder | None:
     client_order_id = parameters.get("origClientOrderId") if is_cancel else request.client_id
     if order_id is None and client_order_id is None:
         return None
-    return ExpectedOrder(
+    return OrderWaiter(
         client_order_id,
         order_id=None if order_id is None else int(order_id),
         market=market,
@@ -148,36 +148,36 @@ def expected_order(error: PortfolioMarginError) -> ExpectedOrder | None:
     )
 
 
-_watches: Final[WeakKeyDictionary[Session, dict[str, list[OrderWatch]]]] = WeakKeyDictionary()
+_recorders: Final[WeakKeyDictionary[Session, dict[str, list[OrderRecorder]]]] = WeakKeyDictionary()
 
 
 @contextmanager
-def order_watch(session: Session, key_id: str) -> Generator[OrderWatch]:
-    """Return a watch that counts as an open stream of the account until it is left."""
-    watch = OrderWatch()
-    watches = _watches.setdefault(session, {}).setdefault(key_id, [])
-    watches.append(watch)
+def record_orders(session: Session, key_id: str) -> Generator[OrderRecorder]:
+    """Yield the recorder of a stream of the account, which counts as open until the context is left."""
+    recorder = OrderRecorder()
+    recorders = _recorders.setdefault(session, {}).setdefault(key_id, [])
+    recorders.append(recorder)
     try:
-        yield watch
+        yield recorder
     finally:
-        watches.remove(watch)
+        recorders.remove(recorder)
 
 
 @contextmanager
-def expect_order(session: Session, key_id: str, expected: ExpectedOrder | None) -> Generator[ExpectedOrder | None]:
-    """Expect an event of an order until this is left; yield None without an open stream of the account.
+def attach_waiter(session: Session, key_id: str, waiter: OrderWaiter | None) -> Generator[OrderWaiter | None]:
+    """Attach a waiter to the open streams of an account until the context is left; yield None if no stream is open.
 
-    Events of the last moments count as well.
+    Events that arrived shortly before count as well.
     """
-    watches = tuple(_watches.get(session, {}).get(key_id, ()))
-    if expected is None or not watches:
+    recorders = tuple(_recorders.get(session, {}).get(key_id, ()))
+    if waiter is None or not recorders:
         yield None
         return
-    expected.watch(watches)
-    for watch in watches:
-        watch.expect(expected)
+    waiter.attach(recorders)
+    for recorder in recorders:
+        recorder.add_waiter(waiter)
     try:
-        yield expected
+        yield waiter
     finally:
-        for watch in watches:
-            watch.forget(expected)
+        for recorder in recorders:
+            recorder.remove_waiter(waiter)
