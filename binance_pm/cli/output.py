@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import select
@@ -64,8 +63,9 @@ def check_reader() -> None:
     if not hasattr(select, "poll"):
         return
     pipe = select.poll()
-    with suppress(io.UnsupportedOperation):
-        # The end of the reader is reported without being asked for.
+    # The stdout of Textual or of a test has no file descriptor: the error is a ValueError in both cases.
+    with suppress(ValueError):
+        # POLLERR and POLLHUP are always reported: they need no event mask.
         pipe.register(sys.stdout, 0)
     if any(flags & (select.POLLERR | select.POLLHUP) for _, flags in pipe.poll(0)):
         raise BrokenPipeError
