@@ -3,7 +3,7 @@
 Run it with ``nox -s bench_budget``; ``-- --quick`` takes ten minutes of virtual time in place of an hour.
 """
 
-# The peers are installed by one nox session alone, so that their types are known to nobody else.
+# Only one nox session installs the other clients, so their types are unknown elsewhere.
 # pyright: basic, reportMissingImports=false
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _outcome_of(names: tuple[str, str], *, seed: int, minutes: float, patience: 
 
 async def cpu_microseconds(rival: Rival, *, rounds: int = 7, calls: int = 500) -> float:
     """CPU time that a call costs where nothing has to be waited for, the answer itself not included."""
-    store = RemoteStore(time.monotonic, lambda _: True, None, Random(1))  # noqa: S311 - nothing is sent to it
+    store = RemoteStore(time.monotonic, lambda _: True, None, Random(1))
     machine = Machine(time.monotonic, time.time, store, {("papi", LimitType.IP): 10**9}, 1)
     limiter = rival.make(machine, 1)[0]
     counts = count(5, 5)

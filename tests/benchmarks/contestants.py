@@ -4,7 +4,7 @@ All sign with HMAC except the bare httpx, which signs and decodes nothing. The r
 Structs with Decimals of their own, by msgspec alone; the other clients of other authors give text.
 """
 
-# The others are installed by one nox session alone, so that their types are known to nobody else.
+# Only one nox session installs the other clients, so their types are unknown elsewhere.
 # pyright: basic, reportMissingImports=false
 
 from __future__ import annotations

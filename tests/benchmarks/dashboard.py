@@ -25,7 +25,7 @@ SIZES = [(80, 24), (200, 60)]
 
 def moments(accounts: int) -> Iterator[FleetState]:
     """The same accounts again and again, worth something else each time."""
-    chance = Random(7)  # noqa: S311 - nothing is kept secret by it
+    chance = Random(7)
     known = [account(f"desk-{place:04}", str(round(chance.uniform(1.1, 9), 4))) for place in range(accounts)]
     for second in count():
         later = chance.random()

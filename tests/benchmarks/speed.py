@@ -5,7 +5,7 @@ figure is user and system time of that process for one call, in rounds in which 
 within one run mean something: a ratio is the median of the ratios in each round.
 """
 
-# The other clients are installed by one nox session alone, so that their types are known to nobody else.
+# Only one nox session installs the other clients, so their types are unknown elsewhere.
 # pyright: basic, reportMissingImports=false
 
 from __future__ import annotations

@@ -260,7 +260,7 @@ class TestFork:
             signal.alarm(20)
             try:
                 said = repr(work())
-            except BaseException as error:  # noqa: BLE001 - the parent is told
+            except BaseException as error:  # noqa: BLE001 - reported to the parent process
                 said = repr(error)
             os.write(writing, said.encode())
             os._exit(0)

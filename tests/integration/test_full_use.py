@@ -52,6 +52,6 @@ def test_the_limit_is_used_up_without_a_refusal(engine: str) -> None:
     assert {request.status for request in arrived} == {200}
     used = Counter(math.floor(request.time / MINUTE) for request in arrived)
     shares = [used[minute] * WEIGHT / LIMIT for minute in range(first, first + MEASURED)]
-    print("used of each minute:", shares)  # noqa: T201
+    print("used of each minute:", shares)
     assert sum(shares) >= USE * MEASURED
     assert max(shares) <= 1

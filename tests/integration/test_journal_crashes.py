@@ -105,7 +105,7 @@ def test_killed_at_a_line_of_the_journal(day: Day, phase: Phase) -> None:
 
 
 @pytest.mark.parametrize("is_late", [False, True], ids=["executed at once", "executed after the end"])
-def test_killed_while_a_response_is_awaited(day: Day, is_late: bool) -> None:  # noqa: FBT001 - a parameter of pytest
+def test_killed_while_a_response_is_awaited(day: Day, is_late: bool) -> None:
     """At every write: the exchange executes it, and nobody hears the response."""
     for step in STEPS:
         slow = Fault(delay=0.1) if is_late else Fault(delay_after=5.0)

@@ -316,7 +316,7 @@ class TestLocalAddress:
         assert one.budget is same.budget
         assert len({id(budget) for budget in (one.budget, other.budget, process_budget())}) == 3
 
-    @pytest.mark.parametrize("address", ["0.0.0.0", "::", "0:0:0:0:0:0:0:0"])  # noqa: S104 - nothing listens there
+    @pytest.mark.parametrize("address", ["0.0.0.0", "::", "0:0:0:0:0:0:0:0"])
     def test_a_family_is_no_other_egress_ip(self, address: str) -> None:
         """With IPv4 only, the budget is that of the process, or of the proxy."""
         assert Session(local_address=address).budget is process_budget()
@@ -324,7 +324,7 @@ class TestLocalAddress:
         assert Session(local_address=address, proxy=PROXY).budget is Session(proxy=PROXY).budget
 
     @pytest.mark.usefixtures("each_engine")
-    @pytest.mark.parametrize(("address", "error"), [("0.0.0.0", None), ("::", ConnectError)])  # noqa: S104 - same
+    @pytest.mark.parametrize(("address", "error"), [("0.0.0.0", None), ("::", ConnectError)])
     async def test_calls_use_one_family(
         self, address: str, error: type[ConnectError] | None, pm_sandbox: Sandbox
     ) -> None:
@@ -345,7 +345,7 @@ class TestLocalAddress:
             {"http": MOCK, **more}
             for more in ({"proxy": PROXY}, {"trust_env": True}, {"tls": httpx.create_ssl_context()})
         ],
-        *[{"http": MOCK, "local_address": address} for address in ("127.0.0.1", "0.0.0.0")],  # noqa: S104 - same
+        *[{"http": MOCK, "local_address": address} for address in ("127.0.0.1", "0.0.0.0")],
         *[{"local_address": "127.0.0.1", **more} for more in ({"proxy": PROXY}, {"trust_env": True})],
         # A name may have several addresses, and Python accepts numbers as addresses.
         *[{"local_address": address} for address in ("localhost", 0, True, b"127.0.0.1")],

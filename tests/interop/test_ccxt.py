@@ -1,6 +1,6 @@
 """ccxt, blocking and asynchronous, reads the sandbox."""
 
-# ccxt is installed by the nox session alone, so that its types are known to nobody else.
+# Only the nox session installs ccxt, so its types are unknown elsewhere.
 # pyright: basic, reportMissingImports=false
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """ccxt trades on the sandbox by its unified methods, with its option `portfolioMargin`."""
 
-# ccxt is installed by the nox session alone, so that its types are known to nobody else.
+# Only the nox session installs ccxt, so its types are unknown elsewhere.
 # pyright: basic, reportMissingImports=false
 
 from __future__ import annotations

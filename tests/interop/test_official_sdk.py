@@ -1,6 +1,6 @@
 """Binance's own SDKs for Portfolio Margin and Portfolio Margin Pro read the sandbox."""
 
-# The SDKs are installed by the nox session alone, so that their types are known to nobody else.
+# Only the nox session installs the SDKs, so their types are unknown elsewhere.
 # pyright: basic, reportMissingImports=false
 
 from __future__ import annotations

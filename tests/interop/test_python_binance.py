@@ -1,6 +1,6 @@
 """python-binance, blocking and asynchronous, reads the sandbox."""
 
-# python-binance is installed by the nox session alone, so that its types are known to nobody else.
+# Only the nox session installs python-binance, so its types are unknown elsewhere.
 # pyright: basic, reportMissingImports=false
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ CALLS: list[tuple[str, Mapping[str, object]]] = [
     ("um.order", {"symbol": "BTCUSDT"}),
     ("um.order", {"symbol": "BTCUSDT", "order_id": "1"}),
     ("um.trades", {"symbol": "BTCUSDT", "start_time": "2026"}),
-    ("um.trades", {"symbol": "BTCUSDT", "start_time": datetime(2026, 11, 1)}),  # noqa: DTZ001
+    ("um.trades", {"symbol": "BTCUSDT", "start_time": datetime(2026, 11, 1)}),  # noqa: DTZ001 - it is refused for this
     ("um.trades", {"symbol": "BTCUSDT", "from_id": 1, "start_time": 1}),
     ("um.trades", {"symbol": "BTCUSDT", "start_time": 2, "end_time": 1}),
     ("um.trades", {"symbol": "BTCUSDT", **WEEK}),

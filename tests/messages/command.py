@@ -1,7 +1,6 @@
 """For the sections about what the command line refuses, and what it says."""
 
 # Imports that this module does not use are for the sections of messages.txt.
-# ruff: noqa: F401
 # pyright: reportUnusedImport=false
 from __future__ import annotations
 
@@ -72,7 +71,7 @@ async def without_dashboard(stage: Stage) -> object:
         stage.patch.delitem(sys.modules, name)
     # A loaded module is an attribute of its package, too.
     stage.patch.delattr("binance_pm.cli.dashboard.app", raising=False)
-    return await show(Fleet([]), None, [], History())  # type: ignore[arg-type]
+    return await show(Fleet([]), None, [], History())  # type: ignore[arg-type] - `show` fails before it needs an account
 
 
 def without_cli(stage: Stage) -> object:

@@ -1,7 +1,6 @@
 """For the sections about a running program: waits that are too long, closed sessions, and everything that is logged."""
 
 # Imports that this module does not use are for the sections of messages.txt.
-# ruff: noqa: F401
 # pyright: reportUnusedImport=false
 from __future__ import annotations
 
@@ -50,7 +49,7 @@ from tests.support.waiting import wait_until
 
 PAPI = "https://papi.binance.com"
 FRESH = Fresh(at=AT, label="desk", age=1.0)
-WITHOUT_JSON = Fresh(at=AT, label="desk", age=object())  # type: ignore[arg-type]
+WITHOUT_JSON = Fresh(at=AT, label="desk", age=object())  # type: ignore[arg-type] - not JSON on purpose
 
 
 def answer(used: int = 1, status: int = 200, **headers: str) -> Respond:
@@ -76,7 +75,7 @@ async def spend(weights: list[int], respond: Respond, *, bans: Path | None = Non
 async def mistaken() -> object:
     """Make calls whose weight is not what the exchange counts."""
     counts = iter([2, 4, 6, 8, *range(14, 100, 6)])
-    return await spend([6] * 4 + [2] * 12, lambda asked: answer(next(counts))(asked))  # noqa: PLW0108 - one each time
+    return await spend([6] * 4 + [2] * 12, lambda asked: answer(next(counts))(asked))  # noqa: PLW0108 - each call takes the next number
 
 
 async def waiting() -> object:

@@ -1,7 +1,6 @@
 """For the sections about user data streams."""
 
 # Imports that this module does not use are for the sections of messages.txt.
-# ruff: noqa: F401
 # pyright: reportUnusedImport=false
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ async def endpoints(client: Client) -> None:
 
 async def wrong_arguments(client: Client) -> None:
     """Arguments are checked: each of these is an error, or the ignored rule would be reported as unnecessary."""
-    await client.um_account(5000)  # pyright: ignore[reportCallIssue]
+    await client.um_account(5000)  # pyright: ignore[reportCallIssue] - wrong on purpose, as all ignored lines below
     await client.um_account(recv_window="5000")  # pyright: ignore[reportArgumentType]
     await client.um_account(recvWindow=5000)  # pyright: ignore[reportCallIssue]
     await client.ping(recv_window=5000)  # pyright: ignore[reportCallIssue]

@@ -96,7 +96,7 @@ class BudgetMachine(RuleBasedStateMachine):
         self.refusals = 0
 
     @initialize(since=st.floats(0, 60), skew=st.floats(-4.5, 4.5), is_known=st.sampled_from([True, True, False]))
-    def begin(self, since: float, skew: float, is_known: bool) -> None:  # noqa: FBT001 - hypothesis names it
+    def begin(self, since: float, skew: float, is_known: bool) -> None:
         """Make the first call at any moment of a minute, with a nearly correct wall clock."""
         self.ahead = BEGINNING + since - self.clock.now
         offset = self.ahead + skew
@@ -130,7 +130,7 @@ class BudgetMachine(RuleBasedStateMachine):
         pools: Literal["IP", "IP and ORDERS", "ORDERS"],
         max_wait: float,
         number: int,
-        requeued: bool,  # noqa: FBT001 - as above
+        requeued: bool,
     ) -> None:
         """Request weight for one or several calls at once."""
         charges = (Charge(IP, weight),) * ("IP" in pools) + (Charge(orders_of(account), 1),) * ("ORDERS" in pools)
@@ -200,7 +200,7 @@ class BudgetMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self._in_transit())
     @rule(data=st.data(), all_of_them=st.booleans())
-    def arrive(self, data: st.DataObject, all_of_them: bool) -> None:  # noqa: FBT001 - as above
+    def arrive(self, data: st.DataObject, all_of_them: bool) -> None:
         """Count calls at the exchange, in any order."""
         in_transit = self._in_transit()
         for calling in in_transit if all_of_them else [data.draw(st.sampled_from(in_transit))]:
@@ -218,8 +218,8 @@ class BudgetMachine(RuleBasedStateMachine):
         self,
         data: st.DataObject,
         status: int,
-        has_header: bool,  # noqa: FBT001 - as above
-        has_date: bool,  # noqa: FBT001 - as above
+        has_header: bool,
+        has_date: bool,
         retry_after: int | None,
     ) -> None:
         """Return responses in any order; some are refusals, for any reason."""

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from decimal import Decimal
 from functools import partial
+from itertools import product
 from typing import Any
 
 import httpx
@@ -19,8 +20,9 @@ import pytest
 from binance_pm import AccountStatus, Client
 from binance_pm.amounts import json_of, plain
 from binance_pm.cli.dashboard.history import History
+from binance_pm.cli.dashboard.rows import Order
 from binance_pm.cli.dashboard.screen import screen_of
-from binance_pm.cli.dashboard.view import View
+from binance_pm.cli.dashboard.view import Page, View
 from binance_pm.cli.hook import Hook
 from binance_pm.cli.output import describe_event, print_event
 from binance_pm.cli.response import as_json
@@ -56,9 +58,8 @@ pytestmark = pytest.mark.timeout(120)
 WORSE = ["NaN", "sNaN", "-Infinity", "1e999999999", "-1e-999999999", "0e999999999", "1e1000001", "9" * 5_000]
 """Values that no response contains, but that a caller's own client may return."""
 EXTREMES = [*list(GOOD_AMOUNTS)[::2], "-1e64", "-" + "9" * 64]
-STATES = [
-    (page, order) for page in ("table", "account") for order in ("danger", "uniMMR", "equity", "margin", "profit")
-]
+PAGES: list[Page] = ["table", "account"]
+SORTED_BY: list[Order] = ["danger", "uniMMR", "equity", "margin", "profit"]
 
 
 class Own(Client):
@@ -108,8 +109,8 @@ def watched(
 def draw(state: FleetState, history: History) -> list[str]:
     """Return every page of the screen in every order, as text."""
     text: list[str] = []
-    for page, order in STATES:
-        view = View(page=page, order=order, chosen=state.accounts[0].label)  # pyright: ignore[reportArgumentType]
+    for page, order in product(PAGES, SORTED_BY):
+        view = View(page=page, order=order, chosen=state.accounts[0].label)
         for width, height in ((80, 24), (200, 60)):
             lines = screen_of(state, history, view, width=width, height=height, since=state.at - 10).lines
             assert len(lines) == height
@@ -264,7 +265,7 @@ async def test_a_failing_receiver_ends_nothing(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The failure is logged with event and account, and other receivers get the event."""
-    reading = Reading(label="odd", at=0.0, responses={}, changed={"uni_mmr": Change(None, object())})  # pyright: ignore[reportArgumentType]
+    reading = Reading(label="odd", at=0.0, responses={}, changed={"uni_mmr": Change(None, object())})  # pyright: ignore[reportArgumentType] - implausible on purpose, as below
     status = StatusChanged(label="other", at=0.0, before=AccountStatus.NORMAL, after=AccountStatus.BANKRUPTED)
     received: list[FleetEvent] = []
 
@@ -301,10 +302,10 @@ async def test_an_event_that_cannot_be_written_is_a_failure_of_the_hook() -> Non
     hook = Hook("/bin/true", kinds=["Reading", "StatusChanged"])
     async with hook.running():
         hook.receive(Reading(label="odd", at=5.0, responses={}, changed={"x": object()}))  # pyright: ignore[reportArgumentType]
-        while hook.failures == 0:  # noqa: ASYNC110 - the hook wakes nobody
+        while hook.failures == 0:  # noqa: ASYNC110 - the hook signals nothing
             await asyncio.sleep(0.01)
         hook.receive(StatusChanged(label="a", at=6.0, before=AccountStatus.NORMAL, after=AccountStatus.NORMAL))
-        while hook._queue or hook._busy:  # noqa: ASYNC110 - same
+        while hook._queue or hook._busy:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
 
     assert (hook.failures, hook.dropped) == (1, 0)

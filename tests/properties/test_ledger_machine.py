@@ -121,7 +121,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: any(call.sent_at is not None and call.count is None for call in self.open))
     @rule(data=st.data(), all_of_them=st.booleans())
-    def arrive(self, data: st.DataObject, all_of_them: bool) -> None:  # noqa: FBT001 - hypothesis names it
+    def arrive(self, data: st.DataObject, all_of_them: bool) -> None:
         """Count calls at the exchange, in any order."""
         in_transit = [call for call in self.open if call.sent_at is not None and call.count is None]
         for call in in_transit if all_of_them else [data.draw(st.sampled_from(in_transit))]:
@@ -129,7 +129,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: any(call.count is not None for call in self.open))
     @rule(data=st.data(), has_header=st.sampled_from([True, True, True, False]), is_probe=st.booleans())
-    def answer(self, data: st.DataObject, has_header: bool, is_probe: bool) -> None:  # noqa: FBT001 - as above
+    def answer(self, data: st.DataObject, has_header: bool, is_probe: bool) -> None:
         """Return responses late or soon, in any order."""
         self._answer(self._counted(data), has_header=has_header, is_probe=is_probe)
 
@@ -142,7 +142,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: any(call.count is not None for call in self.open))
     @rule(data=st.data(), full=st.booleans())
-    def refuse(self, data: st.DataObject, full: bool) -> None:  # noqa: FBT001 - as above
+    def refuse(self, data: st.DataObject, full: bool) -> None:
         """Count a call and refuse it."""
         call = self._counted(data)
         minutes = self._minutes(call)

@@ -62,7 +62,7 @@ class Program:
     def __init__(self, *, wall_error: float, is_shared: bool) -> None:
         self.now: Final[Callable[[], float]] = asyncio.get_running_loop().time
         self.has_store = True
-        store = RemoteStore(self.now, lambda _: self.has_store, None, Random(1))  # noqa: S311 - it is to be the same each time
+        store = RemoteStore(self.now, lambda _: self.has_store, None, Random(1))
         machine = Machine(self.now, lambda: self.truth() + wall_error, store, {}, 1)
         self.limiter: Final = (
             SharedLimiter(machine, 0)

@@ -71,7 +71,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.tickets = count()
 
     @initialize(in_turn=st.sampled_from([True, True, False]))
-    def begin(self, in_turn: bool) -> None:  # noqa: FBT001 - hypothesis names it
+    def begin(self, in_turn: bool) -> None:
         """Either every next call fits, or the pools of some lines are full."""
         self.in_turn = in_turn
 
@@ -81,7 +81,7 @@ class QueueMachine(RuleBasedStateMachine):
         priority=st.sampled_from([Priority.ORDER, Priority.POLL, Priority.POLL, Priority.POLL, Priority.BACKGROUND]),
         is_counted=st.sampled_from([True, False, False]),
     )
-    def add(self, account: str, weights: list[int], priority: Priority, is_counted: bool) -> None:  # noqa: FBT001 - as above
+    def add(self, account: str, weights: list[int], priority: Priority, is_counted: bool) -> None:
         """Add calls of one account, one behind the other."""
         pools = (IP, UID[account]) if is_counted else (IP,)
         for weight in weights:
@@ -96,7 +96,7 @@ class QueueMachine(RuleBasedStateMachine):
         priority=st.sampled_from(Priority),
         is_counted=st.booleans(),
     )
-    def come_back(self, account: str, weight: int, priority: Priority, is_counted: bool) -> None:  # noqa: FBT001 - as above
+    def come_back(self, account: str, weight: int, priority: Priority, is_counted: bool) -> None:
         """Add a refused call at the head of its account."""
         pools = (IP, UID[account]) if is_counted else (IP,)
         waiter = WaitingCall(next(self.tickets), account, weight, priority, pools, is_requeued=True)

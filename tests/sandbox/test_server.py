@@ -284,7 +284,7 @@ def test_port_taken(exchange: Exchange) -> None:
             pass
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 - they are what must be refused
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_refuses_other_machines(exchange: Exchange, host: str) -> None:
     """Nothing that others could reach is opened by accident."""
     with pytest.raises(ValueError, match="beyond_loopback"), serve(exchange, host=host):
@@ -293,7 +293,7 @@ def test_refuses_other_machines(exchange: Exchange, host: str) -> None:
 
 def test_other_machines_when_asked(exchange: Exchange) -> None:
     """Whoever asks for it gets it."""
-    with serve(exchange, host="0.0.0.0", beyond_loopback=True) as url:  # noqa: S104 - asked for
+    with serve(exchange, host="0.0.0.0", beyond_loopback=True) as url:
         assert url.startswith("http://0.0.0.0:")
 
 

@@ -69,7 +69,7 @@ class TokenBucket(Peer):
     async def acquire(self, weight: int) -> None:
         """Take the tokens once they are available."""
         async with self._turn:
-            while (missing := weight - self._fill()) > 0:  # noqa: ASYNC110 - it is the time that it waits for
+            while (missing := weight - self._fill()) > 0:  # noqa: ASYNC110 - only time ends the wait
                 await asyncio.sleep(missing * MINUTE / self._limit)
             self._tokens -= weight
 
@@ -92,7 +92,7 @@ class LocalWindow(Peer):
     async def acquire(self, weight: int) -> None:
         """Wait for the next minute if this one is used up."""
         async with self._turn:
-            while self._used_now() + weight > self._limit:  # noqa: ASYNC110 - same
+            while self._used_now() + weight > self._limit:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(MINUTE - time.time() % MINUTE)
             self._used += weight
 

@@ -108,6 +108,6 @@ def test_memory_does_not_grow_with_the_number_of_rows(
             peak = max(peak, sys.getallocatedblocks())
 
     assert count == ROWS
-    print("blocks:", peak - before)  # noqa: T201 - shown if the test fails
+    print("blocks:", peak - before)
     # At most 20,000 rows are held, each with its key and its place.
     assert peak - before < ROWS / 2

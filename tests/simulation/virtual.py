@@ -89,7 +89,7 @@ class _Inline(ThreadPoolExecutor):
         future: Future[T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - whatever it is belongs to whoever awaits the result
+        except Exception as error:  # noqa: BLE001 - the task that awaits the result handles it
             future.set_exception(error)
         return future
 

@@ -38,7 +38,7 @@ def cancelled_at(point: int, coroutine: Coroutine[Any, Any, Any]) -> Generator[A
         count += 1
         try:
             sent = yield awaited
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the coroutine's to handle
+        except BaseException as error:  # noqa: BLE001 - the coroutine handles it
             thrown = error
 
 

@@ -91,7 +91,7 @@ class Orders(Namespace, name="test", registry=ORDERS):
         ...
 
     @get("/papi/v1/silent", weights=1)
-    async def silent(self) -> Thing:  # noqa: D102
+    async def silent(self) -> Thing:  # noqa: D102 - a missing docstring is the case
         ...
 
     @post(
@@ -376,9 +376,9 @@ async def test_keys_of_a_typed_dict_are_bound(caller: Caller) -> None:
         ("timeInForce", "IOC"),
     ]
     with pytest.raises(TypeError, match="quantity"):
-        await orders.new_order(side="BUY", symbol="BTCUSDT")  # pyright: ignore[reportCallIssue]
+        await orders.new_order(side="BUY", symbol="BTCUSDT")  # pyright: ignore[reportCallIssue] - wrong on purpose
     with pytest.raises(TypeError, match="price"):
-        await orders.new_order(side="BUY", symbol="BTCUSDT", quantity=Decimal(1), price=1)  # pyright: ignore[reportCallIssue]
+        await orders.new_order(side="BUY", symbol="BTCUSDT", quantity=Decimal(1), price=1)  # pyright: ignore[reportCallIssue] - as above
 
 
 @pytest.mark.parametrize("annotation", [Any, "Unpack[Thing]", dict[str, int]])

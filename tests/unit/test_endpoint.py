@@ -164,7 +164,7 @@ def test_weights_are_by_type_of_limit(path: str, weights: Any, charged: object) 
         ("/sapi/v1/x", {LimitType.IP: 1, LimitType.ORDERS: 1}),
         ("/api/v3/x", {LimitType.UID: 1}),
         *(("/papi/v1/x", weight) for weight in (0, -1, True, False, 1.0, 1.5, Decimal(1), "1", None)),
-        *(("/papi/v1/x", Weights(1, without={"symbol": weight})) for weight in (0, True, 1.5)),  # pyright: ignore[reportArgumentType]
+        *(("/papi/v1/x", Weights(1, without={"symbol": weight})) for weight in (0, True, 1.5)),  # pyright: ignore[reportArgumentType] - wrong on purpose
         *(("/papi/v1/x", {LimitType.IP: weight}) for weight in (0, "1")),
     ],
 )

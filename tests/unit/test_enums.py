@@ -54,7 +54,7 @@ def test_equal_values_are_equal_members(member: AccountStatus) -> None:
 def test_a_value_survives_pickling_and_copying(value: str) -> None:
     """A member is the same in another process."""
     member = AccountStatus(value)
-    copies = [pickle.loads(pickle.dumps(member)), copy.copy(member), copy.deepcopy(member)]  # noqa: S301 - our own
+    copies = [pickle.loads(pickle.dumps(member)), copy.copy(member), copy.deepcopy(member)]
 
     assert [(type(made), made, made.is_known) for made in copies] == [(AccountStatus, value, member.is_known)] * 3
 

@@ -148,7 +148,7 @@ def test_an_error_can_be_pickled_and_copied(kind: type[PortfolioMarginError], pr
     error = MAKE[kind](WRITE)
     error.add_note("of the caller")
 
-    arrived = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 - our own
+    arrived = pickle.loads(pickle.dumps(error, protocol))
 
     assert type(arrived) is kind
     assert (str(arrived), arrived.args, vars(arrived)) == (str(error), error.args, vars(error))

@@ -126,7 +126,7 @@ def test_a_key_is_never_sent_unencrypted(url: str, *, insisting: bool) -> None:
         "https://papi.binance.com\x7f",
         " https://papi.binance.com",
         "https://papi.binance .com",
-        "https://pаpi.binance.com",  # noqa: RUF001 - a Cyrillic letter is the point
+        "https://pаpi.binance.com",  # noqa: RUF001 - the Cyrillic letter is intended
         "https://papi。binance。com",
         "https://papi.binance.com⁄@evil.example",  # noqa: RUF001 - no slash, but it looks like one
         "http://[::1]evil.example",
@@ -315,7 +315,7 @@ def test_a_link_is_split(link: str, origin: str, target: str) -> None:
         "ftp://files.example/secret",
     ],
 )
-def test_a_link_to_a_wrong_place_is_refused(link: str, local: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_a_link_to_a_wrong_place_is_refused(link: str, local: bool) -> None:
     """No error shows what follows the host."""
     with pytest.raises(ValueError, match=r"^the link ") as caught:
         split_link(link, local=local, refused="https://proxy.example")

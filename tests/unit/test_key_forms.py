@@ -201,7 +201,7 @@ def test_a_key_of_another_type_is_refused(credential: bytes) -> None:
     assert lines[min(1, len(lines) - 1)][:40].decode() not in report_of(caught.value)
 
 
-QUOTED = ['"{}"', "'{}'", "`{}`", '"{}', "{}'", "“{}”", "‘{}’", "«{}»", ' "{}"\n']  # noqa: RUF001
+QUOTED = ['"{}"', "'{}'", "`{}`", '"{}', "{}'", "“{}”", "‘{}’", "«{}»", ' "{}"\n']  # noqa: RUF001 - quotes that keys are pasted with
 PLACEHOLDERS = [
     "<your-api-key>",
     "your-api-key",

@@ -167,7 +167,7 @@ async def test_calls_and_failures_show_no_secret(
     canary.look([*texts_of(client), *texts_of(client.session.transport(CallInfo("x")))], "signature=")
     if error is not None:
         canary.look(texts_of_error(error), "signature=")
-        canary.look([repr(pickle.loads(pickle.dumps(error)))], "signature=")  # noqa: S301 - our own pickle
+        canary.look([repr(pickle.loads(pickle.dumps(error)))], "signature=")
 
 
 @pytest.mark.pm_sandbox(accounts=1)
@@ -282,7 +282,7 @@ async def test_a_failing_signer_shows_no_secret(pm_sandbox: Sandbox) -> None:
     canary = Canary(account.api_key, account.api_secret)
     namespace: dict[str, Any] = {}
     # Compiled elsewhere, so that its frame is not left out.
-    exec(compile("def sign(payload):\n    held = SECRET\n    return [held.encode()]", "signer.py", "exec"), namespace)  # noqa: S102
+    exec(compile("def sign(payload):\n    held = SECRET\n    return [held.encode()]", "signer.py", "exec"), namespace)  # noqa: S102 - our own source
     namespace["SECRET"] = account.api_secret
     async with Client(
         account.api_key, namespace["sign"], session=pm_sandbox.session(), papi_url=pm_sandbox.base_url
@@ -304,7 +304,7 @@ class Broken(httpx.AsyncBaseTransport):
         raise httpx.WriteError("broken")
 """
     # Compiled elsewhere, so that its frame is not left out.
-    exec(compile(source, "transport.py", "exec"), namespace)  # noqa: S102
+    exec(compile(source, "transport.py", "exec"), namespace)  # noqa: S102 - our own source
     session = Session(budget=Budget(), http=namespace["Broken"]())
     async with canary.client(session, pm_sandbox.base_url) as client:
         with pytest.raises(NoResponse) as caught:

@@ -111,7 +111,7 @@ async def python_binance(url: str, accounts: list[Account], told: Told) -> None:
                             told.event(number, event["o"]["i"])
                         else:
                             told.words(number, EXPIRED if event.get("e") == "listenKeyExpired" else "errors")
-            except Exception:  # noqa: BLE001 - whatever it is, its read loop has ended
+            except Exception:  # noqa: BLE001 - any error ends its read loop
                 told.words(number, "exception")
                 return
 
@@ -138,7 +138,7 @@ async def ccxt(url: str, accounts: list[Account], told: Told) -> None:
         while True:
             try:
                 orders = await client.watch_orders(None, None, None, {"portfolioMargin": True})
-            except Exception:  # noqa: BLE001 - its user is told by exceptions
+            except Exception:  # noqa: BLE001 - it reports by exceptions
                 told.words(number, "exception")
                 await asyncio.sleep(0.1)
             else:

@@ -99,7 +99,7 @@ class Drop:
 
     async def _watch(self, lives: list[LiveAccount]) -> None:
         begun = time.monotonic()
-        while any(live.is_current for live in lives):  # noqa: ASYNC110 - a change of any of many accounts
+        while any(live.is_current for live in lives):  # noqa: ASYNC110 - no single event covers many accounts
             await asyncio.sleep(0.01)
         waiting = {name: set(lives) for name in BOUNDS}
         while any(waiting.values()):

@@ -44,7 +44,7 @@ def look(first: int) -> Looks:
     return Looks(figures, [failure for one in runs for failure in one.failures])
 
 
-def place(seed: int, orders: int, has_stream: bool) -> Outcomes:  # noqa: FBT001 - submitted to a pool
+def place(seed: int, orders: int, has_stream: bool) -> Outcomes:
     """Place orders with an unknown outcome."""
     logging.disable()
     one = live_orders.simulate(seed, orders, has_stream=has_stream)

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -91,9 +91,10 @@ def test_json_contains_the_event_as_published() -> None:
 def test_a_group_continues_where_it_stopped(valkey: str, tmp_path: Path) -> None:
     """Ctrl-C ends the command, a kill loses no entry, and a closed pipe is no failure."""
     words = ("tail", "--stream", "continued", "--group", "desk", "--from-start", "--json")
-    numbers: Callable[[], list[int]] = lambda: [  # noqa: E731
-        json.loads(line)["number"] for line in (tmp_path / "out").read_text(encoding="utf-8").splitlines()
-    ]
+
+    def numbers() -> list[int]:
+        return [json.loads(line)["number"] for line in (tmp_path / "out").read_text(encoding="utf-8").splitlines()]
+
     with Publisher(valkey, stream="continued") as publisher:
         publisher.receive(fresh(1))
         with running(tmp_path, *words, valkey) as process:

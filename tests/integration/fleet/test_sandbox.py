@@ -100,7 +100,7 @@ def test_every_account_is_read_within_its_planned_interval_and_a_second(watch: W
         for before, after in pairwise([0.0, *times, float(SECONDS)]):
             planned = max(watch.planned[label][int(max(before - 1, 0)) : int(after) + 1])
             late = max(late, after - before - planned)
-    print("latest:", late)  # noqa: T201
+    print("latest:", late)
 
     assert len(watch.arrived) == ACCOUNTS
     assert late <= 1.0
@@ -111,7 +111,7 @@ def test_equal_accounts_are_read_equally_often(watch: Watch) -> None:
     """Jain's index of the calm accounts is at least 0.99."""
     counts = [len(times) for label, times in watch.arrived.items() if label > f"account-{NEAREST:03}"]
     jain = sum(counts) ** 2 / len(counts) / sum(count**2 for count in counts)
-    print("Jain:", jain, Counter(counts))  # noqa: T201
+    print("Jain:", jain, Counter(counts))
 
     assert len(counts) == ACCOUNTS - NEAREST
     assert jain >= 0.99
@@ -122,7 +122,7 @@ def test_accounts_nearest_to_a_threshold_are_read_five_times_as_often(watch: Wat
     counts = {label: len(times) for label, times in watch.arrived.items()}
     nearest = [count for label, count in counts.items() if label <= f"account-{NEAREST:03}"]
     calm = [count for label, count in counts.items() if label > f"account-{NEAREST:03}"]
-    print("nearest:", nearest, "calm:", Counter(calm))  # noqa: T201
+    print("nearest:", nearest, "calm:", Counter(calm))
 
     assert min(nearest) >= 5 * max(calm)
 
@@ -149,6 +149,6 @@ def test_a_change_of_status_is_reported_within_one_planned_interval(watch: Watch
                 seen = [event.at - START - since for event in reported[account.label] if event.after == status]
                 assert any(-1.5 <= after <= planned + 1.5 for after in seen)
             began = place
-    print("changes of status:", changes)  # noqa: T201
+    print("changes of status:", changes)
 
     assert changes >= 20

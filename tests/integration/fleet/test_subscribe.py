@@ -300,7 +300,7 @@ class TestTrouble:
         url = f"redis+cluster://127.0.0.1:{port}"
         with serving_port(port, *options):
             with closing(redis.Redis(port=port, protocol=2)) as node:
-                node.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")  # pyright: ignore[reportUnknownMemberType]
+                node.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")  # pyright: ignore[reportUnknownMemberType] - redis-py declares no type
             with closing(StreamReader(url, group="g", stream=name, from_start=True)) as reader:
                 wait_until(lambda: is_open(reader))
                 publish(url, name, 1)

@@ -305,7 +305,7 @@ def test_a_risk_event_reads_the_risk_figures(run: Callable[..., None]) -> None:
 
 
 @pytest.mark.parametrize("is_down", [False, True])
-def test_closing_the_client_ends_every_wait(run: Callable[..., None], is_down: bool) -> None:  # noqa: FBT001 - a parameter
+def test_closing_the_client_ends_every_wait(run: Callable[..., None], is_down: bool) -> None:
     """Closing the client ends the waits for changes, for events, and for the end of an order."""
 
     async def body(pm: Sandbox, client: Client, live: LiveAccount) -> None:

@@ -361,7 +361,7 @@ def test_a_new_connection_that_does_not_answer_ends_both(run: Run) -> None:
 def test_a_connection_that_ends_during_its_rotation_is_replaced_once(
     run: Run,
     server: StreamServer,
-    is_proven: bool,  # noqa: FBT001 - a parameter
+    is_proven: bool,
 ) -> None:
     """A connection that the exchange closes during its rotation is replaced only once."""
 

@@ -342,7 +342,7 @@ class TestResolving:
 
     @pytest.mark.parametrize(
         ("host", "local_address"),
-        [("127.0.0.1", None), ("127.0.0.1", "0.0.0.0"), ("[::1]", None), ("[::1]", "::")],  # noqa: S104
+        [("127.0.0.1", None), ("127.0.0.1", "0.0.0.0"), ("[::1]", None), ("[::1]", "::")],
     )
     async def test_an_address_is_not_looked_up(
         self, host: str, local_address: str | None, hanging: Hanging, engine: Engine, monkeypatch: pytest.MonkeyPatch
@@ -369,7 +369,7 @@ class TestResolving:
 
     @pytest.mark.parametrize(
         ("host", "local_address", "name"),
-        [("127.0.0.1", "::", "IPv6"), ("127.0.0.1", "::1", "IPv6"), ("[::1]", "0.0.0.0", "IPv4")],  # noqa: S104
+        [("127.0.0.1", "::", "IPv6"), ("127.0.0.1", "::1", "IPv6"), ("[::1]", "0.0.0.0", "IPv4")],
     )
     def test_an_address_of_another_family(self, host: str, local_address: str, name: str) -> None:
         """No connection is possible."""
@@ -377,7 +377,7 @@ class TestResolving:
 
         assert told == f"{host}:1: not an {name} address, and only {name} may be used"
 
-    @pytest.mark.parametrize(("local_address", "family"), [("0.0.0.0", socket.AF_INET), ("::", socket.AF_INET6)])  # noqa: S104
+    @pytest.mark.parametrize(("local_address", "family"), [("0.0.0.0", socket.AF_INET), ("::", socket.AF_INET6)])
     async def test_only_addresses_of_the_chosen_family_are_looked_up(
         self, local_address: str, family: socket.AddressFamily, engine: Engine
     ) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -381,9 +382,9 @@ class TestUnusable:
         """The error says what to install."""
         monkeypatch.setitem(sys.modules, "socksio", None)
         monkeypatch.setenv("ALL_PROXY", "socks5://user:canary@127.0.0.1:1080")
-        options: dict[str, object] = {"trust_env": True} if trust_env else {"proxy": "socks5://u:canary@127.0.0.1:1"}
+        options: dict[str, Any] = {"trust_env": True} if trust_env else {"proxy": "socks5://u:canary@127.0.0.1:1"}
         with pytest.raises(ConfigurationError, match=r"pip install 'httpx\[socks\]'") as caught:
-            async with Session(budget=Budget(), **options):  # type: ignore[arg-type]
+            async with Session(budget=Budget(), **options):
                 pass
 
         assert "canary" not in str(caught.value)

@@ -208,7 +208,7 @@ class TestGate:
         clock: FakeClock,
         response: dict[str, Any],
         seconds: float,
-        is_ban: bool,  # noqa: FBT001 - pytest passes it by name
+        is_ban: bool,
     ) -> None:
         """A call fails with the end of the refusal if it may not wait so long; only a refusal closes the gate."""
         await spend(budget, 1, 1)

@@ -43,7 +43,7 @@ def test_the_second_call_waits_for_the_first_response() -> None:
 
 
 @pytest.mark.parametrize(("is_probe", "wait"), [(True, 0.0), (False, PATIENCE)])
-def test_a_gateway_response_gives_no_count(is_probe: bool, wait: float) -> None:  # noqa: FBT001
+def test_a_gateway_response_gives_no_count(is_probe: bool, wait: float) -> None:
     """A response without a count ends the probing only if the exchange itself has sent the response."""
     ledger = Ledger(110)
     for _ in range(2):

@@ -489,7 +489,7 @@ def test_calls_heavier_than_declared_count_for_more_in_flight() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_long_random_history_leaves_little_in_memory(seed: int) -> None:
     """Hours of responses, losses and gateways, with any bounds of the exchange's clock."""
-    chance = random.Random(seed)  # noqa: S311 - it is to be the same each time
+    chance = random.Random(seed)
     ledger, now, most = known(limit=6000), 60.0, 0
     for _ in range(5_000):
         now += chance.expovariate(1 / 2.0)

@@ -257,7 +257,7 @@ async def test_the_smaller_of_two_limits_holds_for_all(
     store: MemoryStore,
     manual_clock: ManualClock,
     caplog: pytest.LogCaptureFixture,
-    is_first: bool,  # noqa: FBT001 - pytest passes it by name
+    is_first: bool,
 ) -> None:
     """In either order of start: the process with the larger limit logs this once, and refuses too heavy calls."""
     smaller = Process(store, manual_clock, limit=60)
@@ -479,7 +479,7 @@ async def test_an_overdue_reply_is_not_waited_for(one: Process, manual_clock: Ma
 async def test_a_message_that_is_never_sent_is_not_waited_for(
     one: Process,
     manual_clock: ManualClock,
-    is_repeat: bool,  # noqa: FBT001 - pytest passes it by name
+    is_repeat: bool,
 ) -> None:
     """The worker may have ended, before the message or after a lost reply."""
     task = await started(one, 20, 20)

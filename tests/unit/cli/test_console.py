@@ -30,7 +30,7 @@ def test_printable_text_is_unchanged() -> None:
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_an_event_is_one_printable_line(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:  # noqa: FBT001
+def test_an_event_is_one_printable_line(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
     """JSON is escaped, too: it may contain control characters of terminals."""
     print_event(TOLD, as_json=as_json)
 

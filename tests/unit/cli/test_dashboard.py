@@ -18,10 +18,10 @@ from binance_pm import AccountStatus
 from binance_pm.budget import Waiting, WaitReason
 from binance_pm.cli.dashboard.history import TREND, History
 from binance_pm.cli.dashboard.line import shortened, text_of, wrapped
-from binance_pm.cli.dashboard.rows import ORDERS, ordered, rows_of
+from binance_pm.cli.dashboard.rows import ORDERS, Order, ordered, rows_of
 from binance_pm.cli.dashboard.screen import Screen, budget_lines, screen_of
 from binance_pm.cli.dashboard.table import DROPPED, age_text, margin_text, spark, table
-from binance_pm.cli.dashboard.view import View, pressed
+from binance_pm.cli.dashboard.view import Page, View, pressed
 from binance_pm.cli.watch import dispatch
 from binance_pm.fleet import AccountSnapshot, Fresh, Reading, Stale
 from binance_pm.fleet.state import FleetState, GateState
@@ -70,7 +70,7 @@ class TestOrder:
             account("at liquidation", "1.05"),
             account("unread", None),
         ]
-        random.Random(7).shuffle(accounts)  # noqa: S311
+        random.Random(7).shuffle(accounts)
 
         labels = [row.snapshot.label for row in ordered(rows_of(accounts), "danger")]
 
@@ -80,11 +80,11 @@ class TestOrder:
         ]  # fmt: skip
 
     @pytest.mark.parametrize("order", ORDERS)
-    def test_unknown_values_come_first(self, order: str) -> None:
+    def test_unknown_values_come_first(self, order: Order) -> None:
         """This holds for every order except that of the labels."""
         accounts = [account("b", "3"), account("a", "2"), account("z", None)]
 
-        labels = [row.snapshot.label for row in ordered(rows_of(accounts), order)]  # pyright: ignore[reportArgumentType]
+        labels = [row.snapshot.label for row in ordered(rows_of(accounts), order)]
 
         assert labels[0] == ("a" if order == "account" else "z")
 
@@ -120,9 +120,9 @@ class TestWidth:
 
     @pytest.mark.parametrize("size", [(1, 1), (10, 3), (43, 5), (80, 8), (300, 100)])
     @pytest.mark.parametrize("page", ["table", "account", "events", "help"])
-    def test_every_line_is_as_wide_as_the_screen(self, size: tuple[int, int], page: str) -> None:
+    def test_every_line_is_as_wide_as_the_screen(self, size: tuple[int, int], page: Page) -> None:
         """The number of lines is the height, even of a tiny screen."""
-        view = View(page=page, chosen="desk-03", filter="desk", paused=fleet_state(calm()))  # pyright: ignore[reportArgumentType]
+        view = View(page=page, chosen="desk-03", filter="desk", paused=fleet_state(calm()))
         shown = screen(fleet_state(calm(), gates=[GateState(HOST, 3.0, banned=True)]), view, size=size)
 
         assert [cell_len("".join(span.text for span in line)) for line in shown.lines] == [size[0]] * size[1]

@@ -57,7 +57,7 @@ def test_the_shortest_interval_fits(run: Any) -> None:
 
 
 @pytest.mark.parametrize(("every", "fits"), [("5", False), ("15", True)])
-def test_json(run: Any, every: str, fits: bool) -> None:  # noqa: FBT001 - pytest's parameters are positions
+def test_json(run: Any, every: str, fits: bool) -> None:
     """The plan is one object, with the same exit code."""
     ended = run("plan", "--accounts", "40", "--every", every, "um_account", "account", "--json")
 

@@ -353,7 +353,7 @@ def test_a_slow_consumer_misses_no_state_and_no_change() -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_cancelling_at_any_moment_ends_everything_within_a_second(seed: int) -> None:
     """While the fleet opens, reads, waits or closes: no task and no call is left."""
-    random = Random(seed)  # noqa: S311 - the same each time
+    random = Random(seed)
 
     async def trouble(_: int) -> httpx.Response | None:
         await asyncio.sleep(random.choice((0, 0, 0.3, 5, 1e6)))

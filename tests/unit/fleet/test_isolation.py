@@ -154,8 +154,8 @@ def logged() -> Generator[list[logging.LogRecord]]:
 
 async def five_minutes() -> Reported:
     """Watch all accounts while faults hit some of them."""
-    random = Random(SEED)  # noqa: S311 - the same each time
-    print("seed:", SEED)  # noqa: T201
+    random = Random(SEED)
+    print("seed:", SEED)
     loop = asyncio.get_running_loop()
 
     def wall() -> float:

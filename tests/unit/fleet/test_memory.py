@@ -56,7 +56,7 @@ def test_a_thousand_accounts_take_little_memory() -> None:
 
     with unmeasured():
         whole = virtual.run(measure, patience=280)
-    print("bytes of an account:", whole / ACCOUNTS)  # noqa: T201
+    print("bytes of an account:", whole / ACCOUNTS)
 
     assert whole / ACCOUNTS <= MOST
 
@@ -78,7 +78,7 @@ def test_thousands_of_readings_later_memory_is_the_same() -> None:
 
     with unmeasured():
         before, after = virtual.run(measure, patience=280)
-    print("blocks:", before, "and", READINGS, "readings later:", after)  # noqa: T201
+    print("blocks:", before, "and", READINGS, "readings later:", after)
 
     # One reading in ten that left anything behind would show.
     assert after - before <= READINGS / 10

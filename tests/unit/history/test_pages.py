@@ -134,7 +134,7 @@ class TestArguments:
     def test_a_missing_argument_is_a_type_error(self, client: Client) -> None:
         """As for the method itself."""
         with pytest.raises(TypeError, match="symbol"):
-            paginate(client.um.trades)  # pyright: ignore[reportCallIssue]
+            paginate(client.um.trades)  # pyright: ignore[reportCallIssue] - wrong on purpose
 
     async def test_a_client_that_is_not_open_reads_nothing(self) -> None:
         """The error comes with the first row."""

@@ -226,9 +226,9 @@ class TestChanges:
         before = state.positions
 
         with pytest.raises(TypeError):
-            before["BTCUSDT"] = before["BTCUSDT"]  # type: ignore[index]
+            before["BTCUSDT"] = before["BTCUSDT"]  # type: ignore[index] - wrong on purpose
         with pytest.raises(AttributeError):
-            before["BTCUSDT"].position_amt = Decimal(2)  # type: ignore[misc]
+            before["BTCUSDT"].position_amt = Decimal(2)  # type: ignore[misc] - as above
         apply(state, account_update(T + 1, positions={"BTCUSDT": "2"}))
 
         assert before["BTCUSDT"].position_amt == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -59,7 +60,7 @@ def test_what_was_pushed_before_the_proof_was_received(seed: int) -> None:
 
     The server pushes numbered frames and answers pings, all in order on one connection.
     """
-    chance = random.Random(seed)  # noqa: S311 - repeatable
+    chance = random.Random(seed)
     # (pushed, read, sent) of each frame; sent is when the ping was sent that the frame answers.
     frames: list[tuple[float, float, float | None]] = []
     pushed = read = opened = 10.0
@@ -132,7 +133,7 @@ def test_a_post_does_not_prove_the_stream_of_portfolio_margin_pro() -> None:
         {"rotate_after": 10.0, "rotate_jitter": 10.0},
     ],
 )
-def test_settings_out_of_range_are_refused(options: dict[str, object]) -> None:
+def test_settings_out_of_range_are_refused(options: dict[str, Any]) -> None:
     """An interval of 0 would keep the event loop busy, and some event loops cannot wait forever."""
     with pytest.raises(ValueError, match=next(iter(options)).split("_")[0]):
-        StreamSettings(**options)  # pyright: ignore[reportArgumentType]
+        StreamSettings(**options)
