@@ -51,7 +51,7 @@ class PlainDecimal(Decimal, Enum):
     def __repr__(self) -> str:
         return Decimal.__repr__(self)
 
-    def __format__(self, format_spec: str) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __format__(self, format_spec: str) -> str:  # pyright: ignore[reportIncompatibleMethodOverride] - `Decimal` has an undocumented parameter
         return Decimal.__format__(self, format_spec or "f")
 
     def __copy__(self) -> Self:

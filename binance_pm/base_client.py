@@ -49,8 +49,7 @@ class BaseClient:
         self._state: Final = _State(session)
         self._journal: Journal | None = None
         if journal is not None:
-            # Imported lazily: most programs have no journal.
-            from binance_pm.journal import Journal  # noqa: PLC0415
+            from binance_pm.journal import Journal  # noqa: PLC0415 - most programs have no journal
 
             self._journal = Journal(journal)
 

@@ -375,7 +375,7 @@ def outcome_of(
     _log.debug("%s [%s]: HTTP %d, %d bytes", info.endpoint, info.label, response.status, len(response.body or b""))
     if refusal is not None:
         return refusal
-    assert response.body is not None, "a response that is too long is no success"  # noqa: S101
+    assert response.body is not None, "a response that is too long is no success"  # noqa: S101 - for the type checker
     try:
         return call.bound.endpoint.decode(response.body)
     except ValueError as error:
@@ -389,10 +389,9 @@ async def outcome_in_steps(
     decode = call.bound.endpoint.decode
     if isinstance(response, SendFailed) or refusal is not None or not isinstance(decode, LazyDecoder):
         return outcome_of(call, response, refusal)
-    # anyio has loaded this module for the event loop; importing this package must not load it.
-    from anyio.lowlevel import checkpoint  # noqa: PLC0415
+    from anyio.lowlevel import checkpoint  # noqa: PLC0415 - importing this package must not load anyio
 
-    assert response.body is not None, "a large body is one"  # noqa: S101
+    assert response.body is not None, "a large body is one"  # noqa: S101 - for the type checker
     steps = cast("LazyDecoder[T]", decode).steps(response.body)
     try:
         while True:

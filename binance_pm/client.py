@@ -255,8 +255,7 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
             call.note_end(error)
             if not (self._settings.resolve if resolve is None else resolve):
                 raise
-            # Imported lazily: most programs never lose a response.
-            from binance_pm.resolve import resolve_or_raise  # noqa: PLC0415
+            from binance_pm.resolve import resolve_or_raise  # noqa: PLC0415 - most programs never lose a response
 
             return await resolve_or_raise(self.resolve, endpoint, error)
         except BaseException:
@@ -284,9 +283,8 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         Raises:
             ConfigurationError: the error is not about a write, or not about a write of this account.
         """
-        # Imported lazily: most programs never lose a response.
-        from binance_pm.resolve import find_out  # noqa: PLC0415
-        from binance_pm.stream.order_events import attach_waiter, waiter_of  # noqa: PLC0415
+        from binance_pm.resolve import find_out  # noqa: PLC0415 - most programs never lose a response
+        from binance_pm.stream.order_events import attach_waiter, waiter_of  # noqa: PLC0415 - as above
 
         view = self.options(priority=Priority.ORDER, max_wait=min(self._settings.max_wait, give_up_after))
         with attach_waiter(self.session, self.key_id, waiter_of(error)) as events:
@@ -314,8 +312,7 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         Raises:
             ConfigurationError: the extra is missing, or the session cannot carry a stream.
         """
-        # Imported lazily, as most of it is an extra.
-        from binance_pm.stream.stream import EventStream  # noqa: PLC0415
+        from binance_pm.stream.stream import EventStream  # noqa: PLC0415 - needs an extra
 
         return EventStream(self, "pm", settings)
 
@@ -347,9 +344,8 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         Raises:
             ConfigurationError: an argument cannot be used, or the extra is missing.
         """
-        # Imported lazily, as most of it is an extra.
-        from binance_pm.stream.live import LiveAccount  # noqa: PLC0415
-        from binance_pm.stream.stream import EventStream  # noqa: PLC0415
+        from binance_pm.stream.live import LiveAccount  # noqa: PLC0415 - needs an extra
+        from binance_pm.stream.stream import EventStream  # noqa: PLC0415 - as above
 
         return LiveAccount(
             self,
@@ -369,8 +365,7 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         **options: Unpack[DownloadOptions],
     ) -> tuple[DownloadedFile, ...]:
         """Have files prepared and save them: `Um.download_trades` and its siblings call this, and say what it does."""
-        # Imported lazily: few programs download files.
-        from binance_pm.downloading import download  # noqa: PLC0415
+        from binance_pm.downloading import download  # noqa: PLC0415 - few programs download files
 
         return await download(self, kind, start_time, end_time, to, **options)
 

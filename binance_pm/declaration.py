@@ -174,7 +174,7 @@ class _Declaration:
             TypeError: an argument is missing, unknown or given twice.
         """
         endpoint = self.make()
-        assert self.bare is not None, "made with the endpoint"  # noqa: S101
+        assert self.bare is not None, "made with the endpoint"  # noqa: S101 - for the type checker
         if args or not self.required <= kwargs.keys() <= self.bare.parameters.keys():
             # This takes as long as signing, and names the wrong argument.
             kwargs = self.bare.bind(*args, **kwargs).arguments
@@ -212,7 +212,7 @@ def method_call(method: Callable[..., object], args: tuple[Any, ...], kwargs: di
     if not isinstance(declaration, _Declaration) or owner is None:
         return None
     endpoint = declaration.make()
-    assert declaration.bare is not None, "made with the endpoint"  # noqa: S101
+    assert declaration.bare is not None, "made with the endpoint"  # noqa: S101 - for the type checker
     arguments = declaration.bare.bind(*args, **kwargs).arguments
     client: Any = getattr(owner.call, "__self__", None) if isinstance(owner, Namespace) else owner
     return MethodCall(client, endpoint, arguments, cast("Any", method).__func__, owner)
@@ -400,8 +400,7 @@ def _whole_check(name: str, parameters: Mapping[str, inspect.Parameter], facts: 
     Raises:
         ValueError: there is nothing to check.
     """
-    # Imported here: the endpoints that every program loads have no checks.
-    from binance_pm.argument_types import type_check  # noqa: PLC0415
+    from binance_pm.argument_types import type_check  # noqa: PLC0415 - the endpoints that every program loads have no checks
 
     checks = [one for one in (type_check(parameters), facts.get("check")) if one is not None]
     if not checks:
@@ -436,11 +435,11 @@ def _written_out(function: Callable[..., object]) -> tuple[inspect.Signature, ty
 
 def _keywords(options: type[Any]) -> Iterator[inspect.Parameter]:
     required: frozenset[str] = cast("Any", options).__required_keys__
-    for name, hint in get_type_hints(options, include_extras=True).items():
-        is_required = name in required
+    for name, declared in get_type_hints(options, include_extras=True).items():
+        is_required, hint = name in required, declared
         # `__required_keys__` ignores qualifiers that are strings, as in modules with postponed annotations.
-        if (qualifier := get_origin(hint)) in {Required, NotRequired}:
-            is_required, hint = qualifier is Required, get_args(hint)[0]  # noqa: PLW2901
+        if (qualifier := get_origin(declared)) in {Required, NotRequired}:
+            is_required, hint = qualifier is Required, get_args(declared)[0]
         yield inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
@@ -478,7 +477,6 @@ def _check(endpoint: Endpoint[Any]) -> None:
     if not endpoint.is_write and (endpoint.client_id or endpoint.resolve):
         raise ValueError(f"{endpoint.name} is a query: client_id and resolve are facts of a write")
     if endpoint.page is not None:
-        # Imported here: the endpoints that every program loads have no pages.
-        from binance_pm.paging import check_page  # noqa: PLC0415
+        from binance_pm.paging import check_page  # noqa: PLC0415 - the endpoints that every program loads have no pages
 
         check_page(endpoint.page, endpoint.parameters, endpoint.returns)

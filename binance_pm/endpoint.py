@@ -118,7 +118,7 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
         """The descriptions of the parameters in their `TypedDict`, by name as declared."""
         if self.options is None:
             return {}
-        from binance_pm.descriptions import descriptions_of  # noqa: PLC0415
+        from binance_pm.descriptions import descriptions_of  # noqa: PLC0415 - only the command line needs it
 
         return descriptions_of(self.options)
 
@@ -210,8 +210,7 @@ class Registry(Mapping[str, Endpoint[Any]]):
 
     def _load(self) -> None:
         if self._package:
-            # Imported here: most programs never list all endpoints.
-            import pkgutil  # noqa: PLC0415
+            import pkgutil  # noqa: PLC0415 - most programs never list all endpoints
 
             for module in pkgutil.iter_modules(importlib.import_module(self._package).__path__):
                 importlib.import_module(f"{self._package}.{module.name}")
@@ -240,7 +239,7 @@ def undeclared_endpoint(
         raise ValueError(f"method {method!r} is not one of {', '.join(get_args(Method))}")
     if security not in get_args(Security):
         raise ValueError(f"security {security!r} is not one of {', '.join(get_args(Security))}")
-    if priority is not None and not isinstance(priority, Priority):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if priority is not None and not isinstance(priority, Priority):  # pyright: ignore[reportUnnecessaryIsInstance] - not every caller is type-checked
         raise ValueError(f"priority {priority!r} is not one of {', '.join(one.name for one in Priority)}")
     check_repeat(repeat)
     charged = tuple((limit_type, one.weight) for limit_type, one in checked_weights(path, weights).items())

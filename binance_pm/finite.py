@@ -93,7 +93,7 @@ def _shape(kind: inspect.Type) -> type[Any]:
             return dict if isinstance(kind, _OBJECTS) else list if isinstance(kind, _LISTS) else str
 
 
-def _check(  # noqa: C901, PLR0912 - one for each kind
+def _check(  # noqa: C901, PLR0912 - one branch for each kind
     kind: inspect.Type, raw: Any, path: str, depth: int
 ) -> None:
     if depth > _DEEPEST:

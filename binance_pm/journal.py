@@ -110,7 +110,7 @@ class JournalEntry(msgspec.Struct, frozen=True):
             return None
         started, endpoint = self.started, ENDPOINTS.get(self.started.endpoint)
         repeat, find_out = (None, "") if endpoint is None else (endpoint.repeat, advice_on(endpoint.resolve))
-        call = CallInfo(started.endpoint, started.label, started.key_id, True, repeat, find_out)  # noqa: FBT003
+        call = CallInfo(started.endpoint, started.label, started.key_id, write=True, repeat=repeat, find_out=find_out)
         error = NoResponse(call, "the journal has no outcome of the call" if self.ended is None else self.ended.reason)
         id_name = "" if endpoint is None else endpoint.client_id or ""
         error.describe_write(

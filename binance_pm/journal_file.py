@@ -107,9 +107,8 @@ class JournalFile:
         Raises:
             JournalError: the disk has failed. What it holds is then not known, so nothing more is written.
         """
-        # anyio has loaded these modules for the event loop; importing this package must not load them.
-        from anyio.lowlevel import checkpoint_if_cancelled  # noqa: PLC0415
-        from anyio.to_thread import run_sync  # noqa: PLC0415
+        from anyio.lowlevel import checkpoint_if_cancelled  # noqa: PLC0415 - importing this package must not load anyio
+        from anyio.to_thread import run_sync  # noqa: PLC0415 - as above
 
         try:
             await run_sync(self._sync, self._descriptor, abandon_on_cancel=True)

@@ -33,8 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def pm_sandbox(request: pytest.FixtureRequest) -> Generator[Sandbox, None, None]:
     """A local exchange with accounts and faults; the marker of the same name sets its options."""
-    # Imported late: pytest loads this module in every run of every project that has the package installed.
-    from binance_pm.testing import running_sandbox  # noqa: PLC0415
+    from binance_pm.testing import running_sandbox  # noqa: PLC0415 - pytest loads this module in each run of any project
 
     marker: pytest.Mark | None = request.node.get_closest_marker("pm_sandbox")
     options: dict[str, Any] = dict(marker.kwargs) if marker else {}

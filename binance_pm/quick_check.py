@@ -70,7 +70,7 @@ def _unsure(_: object) -> bool:
     return False
 
 
-def look_of(  # noqa: PLR0911 - one for each kind
+def look_of(  # noqa: PLR0911 - one branch for each kind
     kind: inspect.Type, outer: tuple[type[Any], ...] = ()
 ) -> Look | None:
     """Return a quick look at values of a type inside these Structs; None if the type contains no numbers."""
@@ -175,7 +175,7 @@ def _look_at_struct(columns: _Columns) -> Look | None:
         return look_at_structs and (lambda struct: look_at_structs([struct]))
 
     def look(struct: object) -> bool:
-        for get, inside in others:  # noqa: SIM110 - a generator would take longer than most looks
+        for get, inside in others:  # noqa: SIM110 - a generator would be slower
             if not inside(get(struct)):
                 return False
         return True

@@ -101,8 +101,8 @@ def _is_plain_struct(kind: inspect.StructType) -> bool:
 
 
 def _row_of(field: inspect.Field) -> inspect.StructType:
-    assert isinstance(field.type, inspect.ListType)  # noqa: S101
-    assert isinstance(field.type.item_type, inspect.StructType)  # noqa: S101
+    assert isinstance(field.type, inspect.ListType)  # noqa: S101 - for the type checker
+    assert isinstance(field.type.item_type, inspect.StructType)  # noqa: S101 - for the type checker
     return field.type.item_type
 
 

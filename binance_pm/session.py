@@ -322,8 +322,7 @@ class Session:
             BudgetExceeded, GateClosed: the wait for the weight is too long.
             SessionClosed: the session was closed.
         """
-        # anyio has loaded this module for the event loop; importing this package must not load it.
-        from anyio.lowlevel import checkpoint_if_cancelled  # noqa: PLC0415
+        from anyio.lowlevel import checkpoint_if_cancelled  # noqa: PLC0415 - importing this package must not load anyio
 
         await checkpoint_if_cancelled()
         await self.bounded(reservation.call, self._wait(reservation))
@@ -373,7 +372,7 @@ class Session:
 def __getattr__(name: str) -> object:
     # The types of arguments are looked up by name when they are checked.
     if name == "HttpxLike":
-        from binance_pm.transport.httpx import HttpxLike  # noqa: PLC0415
+        from binance_pm.transport.httpx import HttpxLike  # noqa: PLC0415 - loading httpx takes long
 
         return HttpxLike
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -44,7 +44,7 @@ _BLOCK: Final = rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----"
 # An ASN.1 sequence that begins with a small integer, or with a sequence that begins with an object identifier: every
 # private key, plain or encrypted, every public key and every certificate begins like this.
 _DER: Final = rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)(?:\x02\x01[\x00-\x04]|\x30(?:.|\x81.|\x82..)[\x06\xa0])"
-_QUOTES: Final = "'\"`´‘’‚“”„«»"  # noqa: RUF001 - those that word processors make of them
+_QUOTES: Final = "'\"`´‘’‚“”„«»"  # noqa: RUF001 - quotes that word processors insert
 _PLACEHOLDER: Final = (
     rb"<.*>|\{.*\}|\[.*\]|%.*%|\$\w+|\$[({].*[)}]|(?:your|my|insert|enter|paste|replace)[-_].*|change[-_]?me"
     rb"|placeholder|redacted|none|null|undefined|x{3,}|\*+|\.+"

@@ -101,7 +101,7 @@ class LazyDecoder(Generic[T]):
         return (self._made or self._make()).steps(body)
 
     def _make(self) -> Decoder[T]:
-        from binance_pm.decoding import Decoder  # noqa: PLC0415
+        from binance_pm.decoding import Decoder  # noqa: PLC0415 - importing this package must not load the decoders
 
         self._made = made = Decoder(self._returns)
         return made

@@ -81,7 +81,7 @@ def _open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             # Kept open until the process ends, so that no socket gets the file descriptor of the stream.
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - see above; pathlib is not loaded
 
 
 def _contains(error: BaseException, kind: type[BaseException]) -> bool:

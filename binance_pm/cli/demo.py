@@ -178,7 +178,7 @@ def run(*, once: bool, plain: bool, json: bool, seed: int) -> int:
     return anyio.run(_run, once, plain, json, seed)
 
 
-async def _run(once: bool, plain: bool, json: bool, seed: int) -> int:  # noqa: FBT001 - anyio.run takes positions
+async def _run(once: bool, plain: bool, json: bool, seed: int) -> int:  # noqa: FBT001 - anyio.run passes no keywords
     clock = story_clock()
     exchange = made_exchange(seed=seed, clock=clock)
     with serve(exchange) as base_url:

@@ -110,8 +110,7 @@ async def _examine_sandbox(
 
 async def _disturb(pm: Sandbox, faults: Sequence[StreamFault]) -> None:
     """Wait until both connections of the account are open, then apply the faults and place an order."""
-    # The exchange runs in another thread and does not signal new connections.
-    while sum(bool(connection["isActive"]) for connection in pm.exchange.streams.state()) < CONNECTIONS:  # noqa: ASYNC110 - see above
+    while sum(bool(connection["isActive"]) for connection in pm.exchange.streams.state()) < CONNECTIONS:  # noqa: ASYNC110 - another thread opens them
         await anyio.sleep(_LOOK_SECONDS)
     pm.exchange.streams.apply(*faults)
     async with pm.client() as client:

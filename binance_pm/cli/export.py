@@ -193,8 +193,7 @@ def _duration(seconds: float) -> str:
 @asynccontextmanager
 async def _client(options: ExportOptions) -> AsyncGenerator[Client]:
     if options.sandbox:
-        # Imported lazily: the local exchange takes a while to load.
-        from binance_pm.testing import sandbox  # noqa: PLC0415
+        from binance_pm.testing import sandbox  # noqa: PLC0415 - loading the local exchange takes long
 
         async with sandbox(accounts=1) as pm, pm.client(session=pm.session(engine=options.engine)) as client:
             yield client

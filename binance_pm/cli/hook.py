@@ -181,7 +181,7 @@ class Hook:
 
 
 async def _send_event(process: anyio.abc.Process, text: bytes) -> None:
-    assert process.stdin is not None  # noqa: S101
+    assert process.stdin is not None  # noqa: S101 - for the type checker
     # A command need not read its input.
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
         await process.stdin.send(text)

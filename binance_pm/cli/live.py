@@ -63,8 +63,7 @@ async def _run(label: str, accounts: Path | None, parts: tuple[str, ...], plain:
 
 async def _show(live: LiveAccount, label: str) -> int:
     try:
-        # Imported lazily: loading the screen takes long, and `--plain` and `--json` do not need the screen.
-        from binance_pm.cli.dashboard.app import show_live  # noqa: PLC0415 - see above
+        from binance_pm.cli.dashboard.app import show_live  # noqa: PLC0415 - `--plain` and `--json` do not need it
     except ImportError as missing:
         name = (missing.name or "an extra").partition(".")[0]
         raise ConfigurationError(

@@ -84,8 +84,7 @@ async def _run(client: Client, act: Callable[[Client], Awaitable[object]]) -> ob
 
 
 async def _simulate(act: Callable[[Client], Awaitable[object]], options: CommandOptions) -> object:
-    # Imported lazily: the local exchange takes a while to load.
-    from binance_pm.testing import sandbox  # noqa: PLC0415
+    from binance_pm.testing import sandbox  # noqa: PLC0415 - loading the local exchange takes long
 
     async with sandbox(accounts=1) as pm:
         return await _run(pm.client(session=pm.session(engine=options.engine), journal=options.journal), act)

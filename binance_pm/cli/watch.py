@@ -142,8 +142,7 @@ async def show(fleet: Fleet, events: AsyncIterable[FleetEvent], receivers: Itera
         ConfigurationError: a library that the dashboard needs is not installed.
     """
     try:
-        # Imported lazily: the dashboard takes a while to load, and only this command needs it.
-        from binance_pm.cli.dashboard import app  # noqa: PLC0415
+        from binance_pm.cli.dashboard import app  # noqa: PLC0415 - `--plain` does not need the dashboard
     except ImportError as missing:
         name = (missing.name or "an extra").partition(".")[0]
         raise ConfigurationError(
@@ -222,8 +221,7 @@ def _new_metrics() -> Metrics:
 def _shared_session(options: WatchOptions, closers: list[Callable[[], None]]) -> Session | None:
     if options.budget is None:
         return None
-    # Imported lazily: only shared budgets need it.
-    from binance_pm.budget.shared import SharedBudget  # noqa: PLC0415
+    from binance_pm.budget.shared import SharedBudget  # noqa: PLC0415 - only shared budgets need it
 
     budget = SharedBudget(options.budget, name=options.budget_name or _BUDGET)
     closers.append(budget.close)

@@ -102,7 +102,7 @@ class _Examination:
         tell: Callable[[Check], None],
         papi_url: str,
         sapi_url: str,
-        trust_env: bool,  # noqa: FBT001 - `examine` names it
+        trust_env: bool,  # noqa: FBT001 - `examine` passes it by name
         budget: Budget | None,
         step_seconds: float,
         pins: frozenset[str],
@@ -136,8 +136,10 @@ class _Examination:
     async def run(self, seconds: float) -> None:
         for one in self._subjects:
             if isinstance(one, Target):
-                one = Check("configuration", one.label, "ok", f"key {one.fingerprint} from {one.origin}")  # noqa: PLW2901
-            self._report.put(one)
+                check = Check("configuration", one.label, "ok", f"key {one.fingerprint} from {one.origin}")
+            else:
+                check = one
+            self._report.put(check)
         with anyio.move_on_after(seconds):
             await self._ask(seconds)
         if not self._targets:
@@ -196,7 +198,7 @@ class _Examination:
         """Check one account; an unexpected error does not stop the checks of the others."""
         try:
             await self._check_key_and_responses(target, seconds)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - the other accounts must be examined nevertheless
             _log.exception("The examination of [%s] failed", target.label)
             what, advice = f"unexpected {type(error).__name__}", "Report the error together with the log."
             self._report.put(Check("permissions", target.label, "failed", what, advice))

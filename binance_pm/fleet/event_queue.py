@@ -127,7 +127,7 @@ class EventBuffer:
             self._readings[event.label] = self._queue.put(event, is_reading=True)
         else:
             before = self._queue.get(key)
-            assert isinstance(before, Reading)  # noqa: S101
+            assert isinstance(before, Reading)  # noqa: S101 - for the type checker
             self._queue.replace(key, _merged(before, event))
         self._changed.set()
 

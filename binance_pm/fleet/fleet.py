@@ -198,7 +198,8 @@ class Fleet:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        assert self._stack is not None and self._tasks is not None, "left without being entered"  # noqa: S101, PT018
+        assert self._stack is not None, "left without being entered"  # noqa: S101 - for the type checker
+        assert self._tasks is not None, "left without being entered"  # noqa: S101 - as above
         if self._affinity is not None and (mismatch := self._affinity.mismatch()):
             await self._leave_from_elsewhere(mismatch)
             return None
@@ -238,7 +239,8 @@ class Fleet:
             SessionClosed: the fleet is not open.
         """
         budget, tasks = self.budget, self._tasks
-        assert tasks is not None and self._affinity is not None  # noqa: S101, PT018
+        assert tasks is not None, "entered"  # noqa: S101 - as above
+        assert self._affinity is not None, "entered"  # noqa: S101 - as above
         if mismatch := self._affinity.mismatch():
             raise SessionClosed(_CALL, f"the fleet was {mismatch}", advice=ONE_EACH)
         accounts = [
@@ -325,8 +327,7 @@ class Fleet:
 def _checked_members(members: Iterable[Member]) -> list[Member]:
     checked_members: dict[str, Member] = {}
     for member in members:
-        # The type of what a generator yields is known only at run time.
-        if not isinstance(member, Member):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(member, Member):  # pyright: ignore[reportUnnecessaryIsInstance] - not every caller is type-checked
             raise ConfigurationError(_CALL, f"members contains {type(member).__name__}: give a Member for each account")
         label = member.client.label
         if label in checked_members:

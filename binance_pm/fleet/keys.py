@@ -187,7 +187,7 @@ async def _command(name: str, words: tuple[str, ...], folder: Path) -> bytes:
         )
     except OSError as error:
         raise ValueError(f"{name}: the command {words[0]} cannot be run: {error.strerror}") from None
-    assert process.stdout is not None  # noqa: S101
+    assert process.stdout is not None  # noqa: S101 - for the type checker
     printed, is_done = bytearray(), False
     try:
         with suppress(anyio.EndOfStream):

@@ -293,7 +293,7 @@ class Monitor:
         for pool, cost in costs.items():
             self._booked[pool] = max(self._booked.get(pool, now), now) + cost / _RATE
         account.due = now + account.interval
-        assert self._tasks is not None  # noqa: S101
+        assert self._tasks is not None  # noqa: S101 - for the type checker
         together = _Round(pending=set(open_now), succeeded=[])
         account.in_flight.update(open_now)
         for name in open_now:
@@ -318,7 +318,7 @@ class Monitor:
                 self._report(account.record_response(name, response, at=at, now=now))
                 self._bring_forward(account, now)
                 together.succeeded.append(name)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001 - as above
                 failure = self._unusable(account, name, error)
         if failure is not None:
             self._report(account.record_failure(name, failure, at=at, now=now))
@@ -326,7 +326,7 @@ class Monitor:
         if not together.pending and together.succeeded:
             try:
                 self._events.put(account.reading(together.succeeded, at=at))
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001 - as above
                 self._report(account.record_failure(name, self._unusable(account, name, error), at=at, now=now))
 
     def _on_item(self, account: AccountMonitor, item: object) -> None:

@@ -138,5 +138,5 @@ def _window(wanted: IdRange, lo: int, hi: int) -> Steps[list[Any]]:
 
 def _id_of(entry: PlacedRow) -> int:
     number = entry.key[0]
-    assert isinstance(number, int), "ids are numbers"  # noqa: S101
+    assert isinstance(number, int), "ids are numbers"  # noqa: S101 - for the type checker
     return number

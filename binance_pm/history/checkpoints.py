@@ -100,7 +100,7 @@ class GrowingFile:
         if not self.partial.exists():
             # An earlier run was completed, and could not remove its position.
             self.remove_position()
-        return open(os.open(self.partial, os.O_CREAT | os.O_RDWR, 0o666), "r+b", buffering=0)  # noqa: PTH123
+        return open(os.open(self.partial, os.O_CREAT | os.O_RDWR, 0o666), "r+b", buffering=0)  # noqa: PTH123 - a path cannot open a file descriptor
 
     def _begun(self, fresh: Checkpoint) -> Checkpoint | None:
         """Return how far an earlier run has come; None if there was none."""

@@ -94,5 +94,5 @@ class Cursor:
 
 def _number(key: Key) -> int:
     number = key[0]
-    assert isinstance(number, int), "ids are numbers"  # noqa: S101
+    assert isinstance(number, int), "ids are numbers"  # noqa: S101 - for the type checker
     return number

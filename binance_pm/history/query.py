@@ -41,7 +41,7 @@ class Query:
 
     def __init__(self, made: MethodCall, client: Client) -> None:
         page = declared = made.endpoint.page
-        assert page is not None, "only what has pages is a query"  # noqa: S101
+        assert page is not None, "only what has pages is a query"  # noqa: S101 - for the type checker
         self.client: Final = client
         self.endpoint: Final = made.endpoint
         self._made: Final = made
@@ -104,7 +104,7 @@ class Query:
         kept = self.kept_since(now)
         start = self.start if self.start is not None else kept
         if not isinstance(self.page, ById):
-            assert start is not None, "checked before"  # noqa: S101
+            assert start is not None, "checked before"  # noqa: S101 - for the type checker
             return Place(start)
         if self.start is None or (kept is not None and self.start <= kept):
             return Place(start or 0, id=self.first_id or _FIRST_ID)

@@ -212,7 +212,7 @@ class _Source:
             answer = self._asked.popleft()
             try:
                 answer.set_result(self._fleet.state() if self.is_open else None)
-            except Exception as error:  # noqa: BLE001 - raised in the thread that asked
+            except Exception as error:  # noqa: BLE001 - raised in the calling thread
                 answer.set_exception(error)
 
 

@@ -71,7 +71,7 @@ class _Server(ThreadingMixIn, TCPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
+    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride] - only this server has such handlers
     timeout = _LONGEST_SECONDS
     error_content_type = _TEXT
     error_message_format = "%(message)s.\n"

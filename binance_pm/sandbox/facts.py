@@ -253,8 +253,10 @@ class EndpointFacts(msgspec.Struct, frozen=True):
         for limit_type, weight in self.weights.items():
             if isinstance(weight, Weight):
                 missing = [dear for name, dear in weight.without.items() if not parameters.get(name)]
-                weight = max(missing, default=weight.weight)  # noqa: PLW2901
-            charged[_POOL_NAMES[family_name(self.path), limit_type]] = weight
+                amount = max(missing, default=weight.weight)
+            else:
+                amount = weight
+            charged[_POOL_NAMES[family_name(self.path), limit_type]] = amount
         return charged
 
 

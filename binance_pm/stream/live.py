@@ -248,14 +248,14 @@ class LiveAccount:
             ConfigurationError: the risk figures were not chosen.
         """
         self._needs("risk", "risk")
-        assert self._state.risk is not None, "read before the account is open"  # noqa: S101
+        assert self._state.risk is not None, "read before the account is open"  # noqa: S101 - for the type checker
         return self._state.risk
 
     @property
     def risk_age(self) -> float:
         """Seconds since `risk` was requested."""
         self._needs("risk_age", "risk")
-        assert self._resync is not None, "checked above"  # noqa: S101
+        assert self._resync is not None, "checked above"  # noqa: S101 - for the type checker
         return self._resync.risk_age
 
     @property
@@ -345,7 +345,7 @@ class LiveAccount:
     def _observe(self, item: StreamItem | StreamUp) -> None:
         """Merge an event, in the reader of the stream."""
         resync = self._resync
-        assert resync is not None, "observed after entering"  # noqa: S101
+        assert resync is not None, "observed after entering"  # noqa: S101 - for the type checker
         match item:
             case StreamDown():
                 self._fills.down()
@@ -363,7 +363,7 @@ class LiveAccount:
                     resync.check_time(item)
                     self._fills.observe(item)
                     self._state.apply(item, resync.now)
-                except Exception:  # noqa: BLE001 - whatever it is, the account must not claim to be current
+                except Exception:  # noqa: BLE001 - after any error, the account must not claim to be current
                     _log.exception("[%s] The live account could not merge an event.", self._call.label)
                     resync.up()
         self._changed.notify()

@@ -251,7 +251,8 @@ class LiveState:
             self._merge_position(position, read, now)
         for key in self._positions.missing(rows, read, lambda key: key[0] == market):
             position, version = self._positions.get(key), self._positions.version(key)
-            assert position is not None and version is not None  # noqa: S101, PT018 - as `missing` has found
+            assert position is not None, "found by `missing`"  # noqa: S101 - for the type checker
+            assert version is not None, "found by `missing`"  # noqa: S101 - as above
             self._suspect(key, version, read, now)
             self._positions.end(key, msgspec.structs.replace(position, position_amt=Decimal(0)), now)
         amounts = {

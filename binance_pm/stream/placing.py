@@ -86,7 +86,7 @@ class PlacedOrder:
     @property
     def order(self) -> LiveOrder:
         """The order as it is known now."""
-        assert self._order is not None, "handed out when the order is known"  # noqa: S101
+        assert self._order is not None, "handed out when the order is known"  # noqa: S101 - for the type checker
         return self._order
 
     @property
@@ -232,7 +232,7 @@ class Placing:
         endpoint: Endpoint[Any],
         parameters: Mapping[str, Value | None],
         placed: PlacedOrder,
-        check: bool,  # noqa: FBT001 - passed on by a task group
+        check: bool,  # noqa: FBT001 - start_soon passes no keywords
     ) -> None:
         times = self._times()
         with scope:

@@ -144,7 +144,7 @@ def _event_class() -> Callable[[], anyio.Event | asyncio.Event]:
     """Return the class of events of the running event loop; `anyio.Event` would look for the event loop each time."""
     if sniffio.current_async_library() != "asyncio":
         return anyio.Event
-    import asyncio  # noqa: PLC0415 - loaded, as it runs this task
+    import asyncio  # noqa: PLC0415 - already loaded: it runs this task
 
     return asyncio.Event
 

@@ -199,7 +199,7 @@ class Supervisor:
         return StreamConnection(key, self._settings, self._shared, self._clock, self._receive, self._on_end)
 
     async def _open(self, connection: StreamConnection) -> NotConnected | None:
-        assert self._tasks is not None, "run() has begun"  # noqa: S101
+        assert self._tasks is not None, "run() has begun"  # noqa: S101 - for the type checker
         try:
             return await self._tasks.start(connection.run, self._source.connect(connection.key.secret))
         except NotConnected as error:
@@ -295,7 +295,7 @@ class Supervisor:
     def _go_down(self, why: str) -> None:
         """Pass on what has arrived, and report that the stream is down."""
         old, new = self._current, self._next
-        assert old is not None, "the stream is up"  # noqa: S101
+        assert old is not None, "the stream is up"  # noqa: S101 - for the type checker
         since = min(self._earliest, old.since, math.inf if new is None else new.since)
         if self._is_order_unknown:
             # Whether the events of the old connection precede or follow those of the other one is not known: they are
@@ -440,8 +440,8 @@ class Supervisor:
     def _promote(self) -> None:
         """Make the next connection the current one; report a gap unless none is possible."""
         old, new = self._current, self._next
-        assert old is not None, "a rotation has an old connection"  # noqa: S101
-        assert new is not None, "a rotation has a new connection"  # noqa: S101
+        assert old is not None, "a rotation has an old connection"  # noqa: S101 - for the type checker
+        assert new is not None, "a rotation has a new connection"  # noqa: S101 - for the type checker
         self._release(old)
         self._current, self._next = new, None
         self._is_handing_over = False

@@ -189,7 +189,7 @@ async def open_socket(address: StreamAddress) -> AsyncGenerator[Socket, None]:
 def _nursery() -> AbstractAsyncContextManager[Any]:
     """Return a context for the tasks that the library starts on trio."""
     if sniffio.current_async_library() == "trio":
-        import trio  # noqa: PLC0415 - loaded, as it runs this task
+        import trio  # noqa: PLC0415 - already loaded: it runs this task
 
         return trio.open_nursery()
     return nullcontext()
@@ -221,7 +221,7 @@ async def _connected(address: StreamAddress, nursery: trio.Nursery | None, progr
 
 
 async def _connected_on_asyncio(address: StreamAddress, options: dict[str, Any], progress: Progress) -> Socket:
-    import asyncio  # noqa: PLC0415 - loaded, as it runs this task
+    import asyncio  # noqa: PLC0415 - already loaded: it runs this task
 
     loop = asyncio.get_running_loop()
     raw: sockets.socket | None = None
@@ -256,7 +256,7 @@ async def _connected_on_asyncio(address: StreamAddress, options: dict[str, Any],
 async def _connected_on_trio(
     address: StreamAddress, options: dict[str, Any], progress: Progress, nursery: trio.Nursery
 ) -> Socket:
-    import trio  # noqa: PLC0415 - loaded, as it runs this task
+    import trio  # noqa: PLC0415 - already loaded: it runs this task
 
     async def connect(place: Address, local_address: str | None) -> trio.SocketStream:
         family, kind, protocol, _, end = place
@@ -307,7 +307,7 @@ def _on_asyncio() -> _ClientClasses:
 
 @cache
 def _on_trio() -> _ClientClasses:
-    import trio  # noqa: PLC0415 - loaded, as it runs this task
+    import trio  # noqa: PLC0415 - already loaded: it runs this task
     from websockets.trio.client import ClientConnection, connect  # noqa: PLC0415 - not on asyncio
 
     class LastingConnection(ClientConnection):
@@ -378,7 +378,7 @@ def _checked_classes(connect: type[Any], connection_class: type[Any], secured: C
 
 
 def _proxy_url(proxy: Proxy | None) -> str:
-    assert proxy is not None, "the library tunnels"  # noqa: S101
+    assert proxy is not None, "the library tunnels"  # noqa: S101 - for the type checker
     if proxy.auth is None:
         return proxy.url
     user, password = (quote(part, safe="") for part in proxy.auth)

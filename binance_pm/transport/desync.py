@@ -57,7 +57,7 @@ def close_on_extra_bytes(stream: Any, *, tls: bool) -> None:
         size = len(buffer) or size
         await write(buffer, timeout)
 
-    async def watched(max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - same
+    async def watched(max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as above
         nonlocal size
         data: bytes = await read(max_bytes, timeout)
         early, size = 0 < size <= unacknowledged(descriptor) and data != b"", 0

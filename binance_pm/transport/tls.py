@@ -31,8 +31,7 @@ def tls_settings(*, trust_env: bool = False) -> ssl.SSLContext:
     Raises:
         OSError: the certificates cannot be read.
     """
-    # certifi is installed with httpx, and is imported for the first https connection.
-    import certifi  # noqa: PLC0415
+    import certifi  # noqa: PLC0415 - a dependency of httpx, which only https connections need
 
     if trust_env:
         file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")

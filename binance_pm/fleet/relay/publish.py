@@ -239,7 +239,7 @@ class Publisher:
 
     def _mark_vanished(self, last: int) -> None:
         """Mark entries that the server has lost because it restarted without its data or with old data."""
-        assert self._started_at is not None  # noqa: S101
+        assert self._started_at is not None  # noqa: S101 - for the type checker
         gap = Gap(
             at=self._latest,
             shard=self._shard,

@@ -264,7 +264,7 @@ class StreamReader:
     def _missed(self, run: str, number: int, event: StreamEvent | None) -> Mapping[str, int] | None:
         """Return the number of missing entries before this entry, by run; None if this entry was returned before."""
         read = self._read
-        assert read is not None  # noqa: S101
+        assert read is not None  # noqa: S101 - for the type checker
         missed: dict[str, int] = {}
         if isinstance(event, Started) and event.previous_run is not None:
             missed[event.previous_run] = event.previous_number - read.get(event.previous_run, 0)

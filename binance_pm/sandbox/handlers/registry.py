@@ -53,7 +53,7 @@ class Context:
     @property
     def state(self) -> AccountState:
         """The account of the key that was sent."""
-        assert self._state is not None, "an endpoint without a key has no account"  # noqa: S101
+        assert self._state is not None, "an endpoint without a key has no account"  # noqa: S101 - for the type checker
         return self._state
 
     @property
