@@ -28,7 +28,8 @@ async def client_of(label: str, accounts: Path | None) -> Client:
     chosen = [entry for entry in file.entries if entry.label == label]
     problems = [problem for problem in file.problems if problem.label == label]
     if not chosen and not problems:
-        labels = ", ".join(entry.label for entry in file.entries)
+        # An account with a mistake belongs to the file, too.
+        labels = ", ".join(each.label for each in (*file.entries, *file.problems))
         raise ConfigurationError(CallInfo("--accounts"), f"{file.path} has no account {label}. Its accounts: {labels}")
     options = environment_urls(os.environ) | environment_stream_url(os.environ) | file.urls
     clients, more = await open_entries(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from binance_pm.cli.chosen_account import client_of
+from binance_pm.errors import ConfigurationError
 
 FILE = """
 {url}
@@ -42,3 +43,12 @@ async def test_the_environment_names_the_server_of_an_accounts_file(
     client = await client_of("desk", path)
 
     assert client.stream_url == url
+
+
+async def test_an_unknown_label_is_refused_with_all_labels_of_the_file(tmp_path: Path) -> None:
+    """Also with that of an account that has a mistake."""
+    path = tmp_path / "accounts.toml"
+    path.write_text(FILE.format(url="") + '[[accounts]]\nlabel = "other"\n')
+
+    with pytest.raises(ConfigurationError, match=r"Its accounts: desk, other"):
+        await client_of("nobody", path)
