@@ -50,8 +50,7 @@ def process_budget(egress: str = "") -> Budget:
     Args:
         egress: the proxy or the local address through which requests are sent; empty for the default.
     """
-    # Loaded with the first budget of the process: importing the package has to be cheap.
-    from binance_pm.budget.bans import default_path  # noqa: PLC0415
+    from binance_pm.budget.bans import default_path  # noqa: PLC0415 - importing the package has to be cheap
 
     budget = _of_egress.get(egress)
     # Two threads may create a budget at the same time: both use the first.

@@ -51,8 +51,7 @@ class Origins:
         """Return the gate of an origin; the first time, a ban that the file knows closes it."""
         gate = self._gates.get(origin)
         if gate is None:
-            # Loaded with the first origin: importing the package has to be cheap.
-            from binance_pm.budget.bans import is_kept_in_memory, read_bans  # noqa: PLC0415
+            from binance_pm.budget.bans import is_kept_in_memory, read_bans  # noqa: PLC0415 - for a cheap import
 
             gate = self._gates[origin] = Gate()
             bans = read_bans(self._bans) if self._bans and not is_kept_in_memory(origin) else {}

@@ -138,7 +138,7 @@ class Reservation:
 
     def settle(self, feedback: Feedback) -> None:
         """Settle the weight of a request that got a response, whatever its status."""
-        assert self.sent_at is not None, "a response to a request that was never sent"  # noqa: S101
+        assert self.sent_at is not None, "a response to a request that was never sent"  # noqa: S101 - for the type checker
         self._owner.settle(self, self.sent_at, feedback)
 
 

@@ -724,7 +724,7 @@ async def test_a_suspended_process_does_not_send(one: Process, manual_clock: Man
 def test_an_invalid_argument_is_refused(options: dict[str, int | str]) -> None:
     """Before anything is sent."""
     with pytest.raises(ConfigurationError):
-        SharedBudget("redis://localhost", **options)  # type: ignore[arg-type]
+        SharedBudget("redis://localhost", **options)  # type: ignore[arg-type] - wrong on purpose
 
 
 async def test_a_store_whose_clock_steps_back_forgets_ended_processes(
